@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * bufpool: blocks from a pool in front of jemalloc.
+ *
+ * A block that is released stays on the CPU that released it and is handed out again from there, in a few nanoseconds
+ * and without a lock. What lies unused for two epochs (2 s by default) goes back to jemalloc and from there to the
+ * kernel. Blocks over the cap (64 KiB by default, inclusive) are never kept.
+ *
+ * Conventions of every header of this library
+ *   - What is written to comes first, as in memcpy and snprintf. Sizes are bytes.
+ *   - Functions that return a pointer return NULL and set errno on failure; functions that return int return 0 or a
+ *     negative errno, unless they say otherwise. Out-parameters are untouched on failure.
+ *   - Release never changes errno and accepts NULL.
+ *   - A `struct bufpool *` may be NULL everywhere: the process's default pool.
+ *   - Structures that the caller fills or hands in carry their own `size` first, so that they can grow.
+ *
+ * Safety, unless a function says otherwise
+ *   - Thread-safe. No acquire that the pool can serve and no release within the cap waits for another thread; a miss
+ *     enters jemalloc and may wait there.
+ *   - After fork the child may use everything at once; what other threads had in their hands at that moment is lost
+ *     to the child, nothing is handed out twice.
+ *   - Not async-signal-safe by contract (neither is malloc), but a handler that calls in never corrupts the pool: hits
+ *     work, and a miss inside a miss of the same thread fails with ENOMEM instead of hanging.
+ *   - Misuse (releasing what is no block, the inside of a block, a block twice; writing to a block after its release)
+ *     is detected in every build: one line on standard error, then abort; `misuse:report` in the options counts it and
+ *     goes on.
+ *
+ * Origins: the epochs and the victim are Go's sync.Pool's; magazines are Bonwick's (Magazines and Vmem, USENIX 2001);
+ * the per-CPU arrays with one committing store follow tcmalloc's use of restartable sequences (rseq(2)).
+ */
+#ifndef BUFPOOL_BUFPOOL_H
+#define BUFPOOL_BUFPOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this header; bufpool_version() is the library's. major * 10000 + minor * 100 + patch. */
+#define BUFPOOL_VERSION 100u
+
+#if defined(__GNUC__) && __GNUC__ >= 4
+#define BUFPOOL_API __attribute__((visibility("default")))
+#define BUFPOOL_NODISCARD __attribute__((warn_unused_result))
+#define BUFPOOL_NONNULL(...) __attribute__((nonnull(__VA_ARGS__)))
+#define BUFPOOL_ALLOC_ALIGN(position) __attribute__((alloc_align(position)))
+#define BUFPOOL_ALLOC_SIZE(...) __attribute__((alloc_size(__VA_ARGS__)))
+#else
+#define BUFPOOL_API
+#define BUFPOOL_NODISCARD
+#define BUFPOOL_NONNULL(...)
+#define BUFPOOL_ALLOC_ALIGN(position)
+#define BUFPOOL_ALLOC_SIZE(...)
+#endif
+/* Which function takes a block back: gcc (11 and later) then warns of releasing locals, of mismatched deallocators and,
+ * under -fanalyzer, of leaks. clang knows only the plain attribute. */
+#if defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
+#define BUFPOOL_BLOCK __attribute__((malloc, malloc(bufpool_release, 1), warn_unused_result))
+#elif defined(__GNUC__)
+#define BUFPOOL_BLOCK __attribute__((malloc, warn_unused_result))
+#else
+#define BUFPOOL_BLOCK
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- release ---- */
+
+/* Gives a block back. NULL is a no-op. errno is preserved. O(1). */
+BUFPOOL_API void bufpool_release(void *p);
+
+/* The same where the caller knows the size: n as it was asked for, or the capacity. Another size is misuse. */
+BUFPOOL_API void bufpool_release_sized(void *p, size_t n);
+BUFPOOL_API void bufpool_release_aligned_sized(void *p, size_t alignment, size_t n);
+
+/* Clears the first `used` bytes (at most the capacity) and releases. The compiler can't drop the clearing. */
+BUFPOOL_API void bufpool_release_wiped(void *p, size_t used);
+
+/* Releases `count` blocks; NULLs among them are skipped. */
+BUFPOOL_API void bufpool_release_many(void *const *blocks, size_t count);
+
+/* ---- acquire ---- */
+
+/* A block of at least n bytes with unspecified content, aligned for every type that fits into it (16 bytes from 16
+ * bytes on). n may be 0: a distinct block. Errors: ENOMEM. */
+BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_ALLOC_SIZE(1) void *bufpool_acquire(size_t n);
+
+/* The same with the first n bytes zero. */
+BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_ALLOC_SIZE(1) void *bufpool_acquire_zeroed(size_t n);
+
+/* count * size bytes, the product checked. Errors: ENOMEM, also where the product overflows. */
+BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_ALLOC_SIZE(1, 2) void *bufpool_acquire_array(size_t count, size_t size);
+
+/* Aligned to `alignment`, a power of two. Errors: EINVAL where it is none, ENOMEM. */
+BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_ALLOC_ALIGN(1) BUFPOOL_ALLOC_SIZE(2)
+void *bufpool_acquire_aligned(size_t alignment, size_t n);
+
+/* At least n bytes; *capacity is how many, and all of them may be used. */
+BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_NONNULL(1) void *bufpool_acquire_at_least(size_t *capacity, size_t n);
+
+/* Up to `count` blocks of n bytes into out[]. Returns how many; the rest of out[] is NULL, and errno is ENOMEM where
+ * it is fewer than asked for. */
+BUFPOOL_API BUFPOOL_NODISCARD size_t bufpool_acquire_many(void **out, size_t count, size_t n);
+
+/* realloc that never frees: p NULL acquires, n == 0 is a block of no bytes. Keeps min(old, new) bytes. On failure p is
+ * still the caller's. Errors: ENOMEM. */
+BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_ALLOC_SIZE(2) void *bufpool_resize(void *p, size_t n);
+
+/* The same, but only the first `used` bytes (at most n) are kept: what is unused isn't copied. */
+BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_ALLOC_SIZE(3) void *bufpool_resize_used(void *p, size_t used, size_t n);
+
+/* Copies of text (at most n bytes of it, NUL added) and of bytes. Errors: ENOMEM. */
+BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_NONNULL(1) char *bufpool_strndup(const char *s, size_t n);
+BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_ALLOC_SIZE(2) void *bufpool_memdup(const void *src, size_t n);
+
+/* ---- about blocks ---- */
+
+/* Bytes in the block, 0 for NULL. To be used whole only after bufpool_acquire_at_least: compilers that fortify
+ * accesses take the size asked for as the bound. Constant while the block is owned. */
+BUFPOOL_API BUFPOOL_NODISCARD size_t bufpool_capacity(const void *p);
+
+/* The capacity that a request for n bytes would get; 0 where no block can be that large. */
+BUFPOOL_API BUFPOOL_NODISCARD size_t bufpool_good_size(size_t n);
+
+/* Does p point to the start of a block of this library's range (blocks over the cap included)? p may be anything. A
+ * block that has been released counts as long as the pool keeps it. */
+BUFPOOL_API BUFPOOL_NODISCARD bool bufpool_owns(const void *p);
+
+/* ---- pools ---- */
+
+struct bufpool; /* a named pool; until those exist, NULL (the default pool) is the only one */
+
+/* A block from that pool. */
+BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_ALLOC_SIZE(2) void *bufpool_acquire_from(struct bufpool *pool, size_t n);
+
+/* ---- time ---- */
+
+/* Does what is due (epochs, giving back) in one bounded step. Returns the ms until the next call is worth while, -1
+ * where nothing is pending. For event loops: a program that makes no other call gives its memory back this way. */
+BUFPOOL_API int bufpool_tick(void);
+
+/* Ends the epoch now: what was cached becomes the victim, what was the victim goes back to jemalloc. O(classes x CPUs)
+ * plus the giving back of what was dropped. */
+BUFPOOL_API void bufpool_advance_epoch(struct bufpool *pool);
+
+/* Gives back all but `keep` bytes of what is cached, and the memory to the kernel. Returns the bytes given back.
+ * O(blocks given back): not for latency-critical threads. */
+BUFPOOL_API size_t bufpool_trim(struct bufpool *pool, size_t keep);
+
+/* ---- statistics ---- */
+
+/* Set size to sizeof before the call. Counts are blocks unless the name says bytes. While other threads work, each
+ * number is true for some moment during the call; at rest, created = in_use + cached + victim + queued + set_aside +
+ * dropped, where created is from_backend and dropped is the sum of the dropped_ ones. Blocks over the cap are
+ * counted in over_cap and dropped_cap and belong to acquired, released and in_use as well. */
+struct bufpool_stats {
+	size_t size;
+	uint64_t acquired, released, hits, from_shared, from_victim, from_steal, from_backend, over_cap;
+	uint64_t dropped_cap, dropped_budget, dropped_epoch, set_aside, misuse, epochs;
+	uint64_t in_use, cached, victim, queued;
+	uint64_t in_use_bytes, cached_bytes, victim_bytes, queued_bytes, budget_bytes, referenced_bytes, pinned_bytes;
+	uint64_t passed_through; /* calls that went straight to jemalloc, and releases of blocks outside the range */
+};
+
+/* One size class. */
+struct bufpool_class_stats {
+	size_t size;
+	size_t class_size;
+	uint64_t acquired, released, hits, from_shared, from_victim, from_steal, from_backend, in_use, cached, victim, queued;
+};
+
+/* Errors: -EINVAL where out->size is smaller than the structure's first version. A larger one is filled as far as this
+ * library knows it, and out->size says how far. */
+BUFPOOL_API BUFPOOL_NONNULL(1) int bufpool_stats_get(struct bufpool_stats *out, struct bufpool *pool);
+
+/* The class that n bytes fall into. Errors: -EINVAL as above, -ERANGE for n over the largest class (4 MiB). */
+BUFPOOL_API BUFPOOL_NONNULL(1)
+int bufpool_class_stats_get(struct bufpool_class_stats *out, struct bufpool *pool, size_t n);
+
+typedef void bufpool_write_fn(void *ctx, const char *text);
+
+/* Writes the statistics as text, with "J" in opts as JSON, with "M" as OpenMetrics. write NULL: standard error.
+ * Allocates nothing; `write` may. */
+BUFPOOL_API void bufpool_stats_print(bufpool_write_fn *write, void *ctx, const char *opts);
+
+/* ---- options ---- */
+
+/* The value of an option, or of a fact about this process ("percpu", "backend", "mode"). Errors: -ENOENT, -ERANGE where
+ * `size` bytes do not hold it. */
+BUFPOOL_API BUFPOOL_NONNULL(1, 3) int bufpool_option_get(char *value, size_t size, const char *key);
+
+/* Errors: -ENOENT no such option, -EINVAL no such value, -EPERM for what start-up fixed. */
+BUFPOOL_API BUFPOOL_NONNULL(1, 2) int bufpool_option_set(const char *key, const char *value);
+
+/* The library's version, in the form of BUFPOOL_VERSION and as text. */
+BUFPOOL_API unsigned bufpool_version(void);
+BUFPOOL_API const char *bufpool_version_string(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
