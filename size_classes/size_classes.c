@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The tables of size_classes.h, once per library. All of it is read-only data: no relocation, nothing to start up, and
+ * processes share the pages.
+ */
+#include "size_classes.h"
+
+_Static_assert(sizeof(long) == 8 && sizeof(size_t) == 8, "the closed form counts leading zeros of 64 bits");
+_Static_assert(sizeof(struct bp_class) == 16, "four rows to a cache line");
+_Static_assert(BP_CLASS_COUNT <= UINT8_MAX, "a class, and a tag, fit into a byte");
+
+#define ROW(cls, below, bytes, pages, inverse) \
+	[cls] = {.reciprocal = inverse, .size = bytes, .slab_pages = pages, \
+		 .slab_blocks = pages * BP_CLASS_PAGE / bytes},
+#define RECIPROCAL(cls, below, bytes, pages, inverse) [cls + 1] = inverse,
+#define LOOKUP(cls, below, bytes, pages, inverse) [below / 8 + 1 ... bytes / 8] = cls,
+
+/* Aligned so that no row lies across two lines. */
+_Alignas(64) const struct bp_class bp_classes[BP_CLASS_COUNT] = {BP_CLASSES(ROW)};
+
+/* [0] is the 0 that tag 0 needs: no product is below it. */
+const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 1] = {BP_CLASSES(RECIPROCAL)};
+
+/* [0] is n == 0, which is served from the first class: 0 as well. */
+const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] = {BP_CLASSES_LOOKUP(LOOKUP)};
