@@ -18,8 +18,8 @@ _Static_assert(BP_CLASS_COUNT <= UINT8_MAX, "a class, and a tag, fit into a byte
 /* Aligned so that no row lies across two lines. */
 _Alignas(64) const struct bp_class bp_classes[BP_CLASS_COUNT] = {BP_CLASSES(ROW)};
 
-/* [0] is the 0 that tag 0 needs: no product is below it. */
-const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 1] = {BP_CLASSES(RECIPROCAL)};
+/* [0] is the 0 that tag 0 needs: no product is below it. With 2^32 for BP_TAG_HUGE only offset 0 is (of those below 2^32). */
+const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 2] = {BP_CLASSES(RECIPROCAL)[BP_TAG_HUGE] = (uint64_t)1 << 32};
 
 /* [0] is n == 0, which is served from the first class: 0 as well. */
 const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] = {BP_CLASSES_LOOKUP(LOOKUP)};

@@ -117,8 +117,11 @@ struct bp_class {
  * needs nothing else of its class, and 560 bytes stay in the L1 cache more easily than 1104. */
 #define BP_CLASS_HIDDEN __attribute__((visibility("hidden")))
 extern const struct bp_class bp_classes[BP_CLASS_COUNT] BP_CLASS_HIDDEN;
-extern const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 1] BP_CLASS_HIDDEN; /* by tag */
+extern const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 2] BP_CLASS_HIDDEN; /* by tag */
 extern const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] BP_CLASS_HIDDEN; /* by size in units of 8, up */
+
+/* The tag of a block that is larger than the largest class: it starts where its page does, nowhere else. */
+#define BP_TAG_HUGE (BP_CLASS_COUNT + 1u)
 
 /* What follows is always_inline because only then is it known whether an argument is a constant. */
 #define BP_CLASS_INLINE static inline __attribute__((always_inline))

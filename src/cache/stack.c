@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * See stack.h. Links and counts lie apart from the rows of pointers, so that walking a list of free magazines touches
+ * 8 bytes each and the rows can be given back to the kernel while their magazines are free.
+ *
+ * Memory order. A push publishes a magazine's row and count: release on the head. A pop that wins reads them: acquire on
+ * the head. The load of `next` before the exchange may be of a magazine that is gone; then the tag has changed and the
+ * exchange fails, so relaxed is enough.
+ *
+ * BP_YIELD is where the interleaving tests switch actors; nothing in the product.
+ */
+#include "cache/stack.h"
+
+#include "sys/os.h"
+
+#ifndef BP_YIELD
+#define BP_YIELD() ((void)0)
+#endif
+
+enum {
+	MAGAZINES = 1 << 20,          /* 64 million cached blocks; beyond that releases go to the backend */
+	ROW_BYTES = BP_MAGAZINE_SLOTS * sizeof(void *),
+	ROWS_PER_PAGE = 4096 / ROW_BYTES,
+	COMMIT = 256,                 /* magazines at a time: 128 KiB of rows, 2 KiB of links */
+};
+
+struct link {
+	_Atomic uint32_t next;
+	uint32_t count; /* the holder's */
+};
+
+static struct link *links;
+static void *(*rows)[BP_MAGAZINE_SLOTS];
+static struct bp_stack free_list;
+static _Atomic uint32_t free_count;
+static _Atomic uint32_t used = 1;      /* magazines ever taken; 0 is none */
+static _Atomic uint32_t committed = 0; /* below this, rows and links are there */
+static atomic_flag committing = ATOMIC_FLAG_INIT;
+static atomic_flag purging = ATOMIC_FLAG_INIT;
+
+bool bp_magazines_start(void)
+{
+	size_t link_bytes = MAGAZINES * sizeof(struct link), row_bytes = (size_t)MAGAZINES * ROW_BYTES;
+	char *space = bp_os_reserve(link_bytes, BP_PAGE);
+	char *more = space == NULL ? NULL : bp_os_reserve(row_bytes, BP_PAGE);
+	if (more == NULL) {
+		if (space != NULL)
+			bp_os_unmap(space, link_bytes);
+		return false;
+	}
+	links = (struct link *)space;
+	rows = (void *(*)[BP_MAGAZINE_SLOTS])more;
+	return true;
+}
+
+/* Try-lock: who doesn't get it does without a new magazine this time. */
+static bool commit_more(void)
+{
+	if (links == NULL || atomic_flag_test_and_set_explicit(&committing, memory_order_acquire))
+		return false;
+	uint32_t from = atomic_load_explicit(&committed, memory_order_relaxed);
+	bool done = from + COMMIT <= MAGAZINES && bp_os_commit(rows + from, (size_t)COMMIT * ROW_BYTES);
+	if (done && from * sizeof(struct link) % BP_PAGE == 0)
+		done = bp_os_commit(links + from, BP_PAGE);
+	if (done)
+		atomic_store_explicit(&committed, from + COMMIT, memory_order_release);
+	atomic_flag_clear_explicit(&committing, memory_order_release);
+	return done;
+}
+
+uint32_t bp_magazine_new(void)
+{
+	uint32_t m = bp_stack_pop(&free_list);
+	if (m != 0) {
+		atomic_fetch_sub_explicit(&free_count, 1, memory_order_relaxed);
+		return m;
+	}
+	uint32_t next = atomic_load_explicit(&used, memory_order_relaxed);
+	do {
+		if (next >= atomic_load_explicit(&committed, memory_order_acquire) && !commit_more())
+			return 0;
+	} while (!atomic_compare_exchange_weak_explicit(&used, &next, next + 1, memory_order_relaxed,
+							memory_order_relaxed));
+	return next;
+}
+
+void bp_magazine_free(uint32_t m)
+{
+	atomic_fetch_add_explicit(&free_count, 1, memory_order_relaxed);
+	bp_stack_push(&free_list, m);
+}
+
+void **bp_magazine_slots(uint32_t m)
+{
+	return rows[m];
+}
+
+uint32_t bp_magazine_count(uint32_t m)
+{
+	return links[m].count;
+}
+
+void bp_magazine_set_count(uint32_t m, uint32_t count)
+{
+	links[m].count = count;
+}
+
+static uint64_t head_of(uint64_t old, uint32_t top)
+{
+	return ((old >> 32) + 1) << 32 | top;
+}
+
+void bp_stack_push(struct bp_stack *s, uint32_t m)
+{
+	uint64_t head = atomic_load_explicit(&s->head, memory_order_relaxed);
+	do {
+		BP_YIELD();
+		atomic_store_explicit(&links[m].next, (uint32_t)head, memory_order_relaxed);
+		BP_YIELD();
+		/* Pairs with the acquire in bp_stack_pop: row, count and next go with it. */
+	} while (!atomic_compare_exchange_weak_explicit(&s->head, &head, head_of(head, m), memory_order_release,
+							memory_order_relaxed));
+}
+
+uint32_t bp_stack_pop(struct bp_stack *s)
+{
+	uint64_t head = atomic_load_explicit(&s->head, memory_order_acquire);
+	while ((uint32_t)head != 0) {
+		BP_YIELD();
+		uint32_t next = atomic_load_explicit(&links[(uint32_t)head].next, memory_order_relaxed);
+		BP_YIELD();
+		if (atomic_compare_exchange_weak_explicit(&s->head, &head, head_of(head, next), memory_order_acquire,
+							  memory_order_acquire))
+			return (uint32_t)head;
+	}
+	return 0;
+}
+
+bool bp_stack_is_empty(struct bp_stack *s)
+{
+	return (uint32_t)atomic_load_explicit(&s->head, memory_order_relaxed) == 0;
+}
+
+/* ---- memory ---- */
+
+/* Which magazines are on the chain that this thread took off the free list: one bit each, used under `purging`. */
+static uint8_t on_chain[MAGAZINES / 8];
+
+static uint32_t take_all(struct bp_stack *s)
+{
+	uint64_t head = atomic_load_explicit(&s->head, memory_order_acquire);
+	while (!atomic_compare_exchange_weak_explicit(&s->head, &head, head_of(head, 0), memory_order_acquire,
+						      memory_order_acquire))
+		;
+	return (uint32_t)head;
+}
+
+static void purge_pages(uint32_t top)
+{
+	uint32_t pages = top / ROWS_PER_PAGE + 1, first = 0;
+	_Static_assert(ROWS_PER_PAGE == 8, "a byte of bits to a page");
+	for (uint32_t page = 0; page <= pages; page++) {
+		bool whole = page < pages && on_chain[page] == 0xff;
+		if (whole && first == 0)
+			first = page + 1;
+		if (!whole && first != 0) {
+			bp_os_purge(rows + (first - 1) * ROWS_PER_PAGE, (size_t)(page - first + 1) * BP_PAGE);
+			first = 0;
+		}
+		if (page < pages)
+			on_chain[page] = 0;
+	}
+}
+
+void bp_magazines_purge(void)
+{
+	if (atomic_flag_test_and_set_explicit(&purging, memory_order_acquire))
+		return;
+	uint32_t chain = take_all(&free_list), top = 0;
+	for (uint32_t m = chain; m != 0; m = atomic_load_explicit(&links[m].next, memory_order_relaxed)) {
+		on_chain[m / 8] |= (uint8_t)(1u << m % 8);
+		top = m > top ? m : top;
+	}
+	purge_pages(top);
+	while (chain != 0) {
+		uint32_t next = atomic_load_explicit(&links[chain].next, memory_order_relaxed);
+		bp_stack_push(&free_list, chain);
+		chain = next;
+	}
+	atomic_flag_clear_explicit(&purging, memory_order_release);
+}
+
+size_t bp_magazines_bytes(void)
+{
+	return (size_t)atomic_load_explicit(&used, memory_order_relaxed) * (ROW_BYTES + sizeof(struct link));
+}
+
+uint32_t bp_magazines_free(void)
+{
+	return atomic_load_explicit(&free_count, memory_order_relaxed);
+}

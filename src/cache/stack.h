@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Magazines, and lock-free stacks of them: the one container under the shared level, the victim and the queue of what is
+ * to be given back.
+ *
+ * A magazine is a row of up to BP_MAGAZINE_SLOTS pointers (Bonwick and Adams, "Magazines and Vmem", 2001): blocks move
+ * between levels a magazine at a time. Magazines live in one table for the process; a 32-bit index names one, 0 none.
+ * Pointers to cached blocks are kept here, never in the blocks: a write after release can't lead the pool astray.
+ *
+ * Invariants: a magazine is in one stack, or in the free list, or in one thread's hands. A stack's head is the index of
+ * its top and a 32-bit tag that every change increments, so that a thread which slept through pop, push, pop of the same
+ * magazine (ABA) fails its exchange; for the tag to wrap under it, 2^32 changes would have to pass.
+ *
+ * Nothing here waits. Magazines are never unmapped, so reading `next` of a magazine that somebody else just took is
+ * harmless (the exchange then fails).
+ */
+#ifndef BP_CACHE_STACK_H
+#define BP_CACHE_STACK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BP_MAGAZINE_SLOTS 64
+
+struct bp_stack {
+	_Atomic uint64_t head; /* tag << 32 | index */
+};
+
+/* Reserves the table; false: no memory. Once a process. */
+bool bp_magazines_start(void);
+
+/* An empty magazine in this thread's hands, 0 where there is no memory for one. */
+uint32_t bp_magazine_new(void);
+void bp_magazine_free(uint32_t m);
+void **bp_magazine_slots(uint32_t m);
+uint32_t bp_magazine_count(uint32_t m);
+void bp_magazine_set_count(uint32_t m, uint32_t count);
+
+void bp_stack_push(struct bp_stack *s, uint32_t m);
+uint32_t bp_stack_pop(struct bp_stack *s); /* 0: empty */
+bool bp_stack_is_empty(struct bp_stack *s);
+
+/* Gives the memory of free magazines back to the kernel where whole pages of them are free. O(free magazines); for
+ * the time after a burst. */
+void bp_magazines_purge(void);
+/* Bytes of memory that the table may hold: for statistics and tests. */
+size_t bp_magazines_bytes(void);
+uint32_t bp_magazines_free(void);
+
+#endif

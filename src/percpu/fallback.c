@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * See fallback.h. The heads are atomic because the slow path looks at them without the lock; the slots are the lock
+ * holder's alone. Each operation commits with one store of the word, as in the other implementation, so that a child of
+ * fork may simply free a lock whose holder it does not have.
+ */
+#include "percpu/fallback.h"
+
+bool bp_fallback_lock(struct bp_slabs s, int cpu)
+{
+	_Atomic uint32_t *lock = &bp_slab_of(s, cpu)->cpu.lock;
+	uint32_t expected = 0;
+	return atomic_compare_exchange_strong_explicit(lock, &expected, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+void bp_fallback_unlock(struct bp_slabs s, int cpu)
+{
+	atomic_store_explicit(&bp_slab_of(s, cpu)->cpu.lock, 0, memory_order_release);
+}
+
+static void **slot(struct bp_slabs s, int cpu, uint32_t index)
+{
+	return (void **)bp_slab_of(s, cpu) + index;
+}
+
+size_t bp_fallback_pop_batch(void **out, size_t max, struct bp_slabs s, int cpu, unsigned class)
+{
+	struct bp_head *head = &bp_slab_of(s, cpu)->heads[class];
+	if (!bp_fallback_lock(s, cpu))
+		return 0;
+	uint32_t floor = atomic_load_explicit(&head->floor, memory_order_acquire);
+	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	uint32_t index = (uint32_t)word;
+	size_t there = floor == 0 ? 0 : index - ~floor;
+	size_t n = there < max ? there : max;
+	for (size_t i = 0; i < n; i++)
+		out[i] = *slot(s, cpu, --index);
+	atomic_store_explicit(&head->word, word - n, memory_order_release);
+	bp_fallback_unlock(s, cpu);
+	return n;
+}
+
+size_t bp_fallback_push_batch(struct bp_slabs s, int cpu, unsigned class, void *const *in, size_t count)
+{
+	struct bp_head *head = &bp_slab_of(s, cpu)->heads[class];
+	if (!bp_fallback_lock(s, cpu))
+		return 0;
+	uint32_t end = atomic_load_explicit(&head->end, memory_order_acquire);
+	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	uint32_t index = (uint32_t)word;
+	size_t room = index < end ? end - index : 0;
+	size_t n = room < count ? room : count;
+	for (size_t i = 0; i < n; i++)
+		*slot(s, cpu, index++) = in[i];
+	atomic_store_explicit(&head->word, word + n, memory_order_release);
+	bp_fallback_unlock(s, cpu);
+	return n;
+}
+
+void *bp_fallback_pop(struct bp_slabs s, int cpu, unsigned class)
+{
+	struct bp_head *head = &bp_slab_of(s, cpu)->heads[class];
+	void *p = NULL;
+	if (!bp_fallback_lock(s, cpu))
+		return NULL;
+	uint32_t floor = atomic_load_explicit(&head->floor, memory_order_acquire);
+	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	if (floor != 0 && (uint32_t)word > ~floor && word >> 32 != BP_COUNT_LAST) {
+		p = *slot(s, cpu, (uint32_t)word - 1);
+		atomic_store_explicit(&head->word, word + UINT32_MAX, memory_order_release);
+	}
+	bp_fallback_unlock(s, cpu);
+	return p;
+}
+
+bool bp_fallback_push(struct bp_slabs s, int cpu, unsigned class, void *p)
+{
+	return bp_fallback_push_batch(s, cpu, class, &p, 1) == 1;
+}
+
+bool bp_fallback_recount(uint32_t *old, struct bp_slabs s, int cpu, unsigned class, uint32_t count)
+{
+	struct bp_head *head = &bp_slab_of(s, cpu)->heads[class];
+	if (!bp_fallback_lock(s, cpu))
+		return false;
+	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	*old = (uint32_t)(word >> 32);
+	atomic_store_explicit(&head->word, BP_WORD(count, word), memory_order_release);
+	bp_fallback_unlock(s, cpu);
+	return true;
+}

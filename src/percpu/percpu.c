@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * See percpu.h for the contract. Here: the choice of the mode, slabs and their life, and how another CPU's stacks are
+ * taken away from it.
+ *
+ * The protocol of taking, for the reader who doubts it. The taker owns cpu.taken (compare-exchange, one taker a CPU). It
+ * sets floor and end to zero; a change of capacity by somebody else is a compare-exchange on end that expects a value
+ * other than zero, so it can't open what is closed. Sections that have read floor or end before that may still commit;
+ * membarrier's rseq command makes each section that runs on the CPU start again, and returns when that is done: from then
+ * on no section can commit to a closed head. Now the taker reads the word, writes it empty, hands out what the slots
+ * hold, and opens: word before floor before end, each with release (it pairs with the acquire of the operations, which
+ * read floor or end first and the word second). In the portable mode the CPU's lock takes membarrier's place.
+ *
+ * fork in the middle: the child has no taker. The word was either not yet written (the blocks are in the stack, and
+ * nowhere else: it is written empty before they are handed on) or was (they are lost to the child). bp_percpu_child opens
+ * what is closed.
+ */
+#include "percpu/percpu.h"
+
+#include <sys/auxv.h>
+#include <sys/rseq.h>
+
+#include "percpu/fallback.h"
+
+char bp_percpu_nothing[sizeof(struct bp_slab)] __attribute__((aligned(BP_LINE)));
+struct bp_rseq bp_rseq_unset = { .cpu_id = -1 }, bp_rseq_none = { .cpu_id = -1 }, bp_rseq_vfork = { .cpu_id = -1 };
+__thread struct bp_rseq *bp_thread_rseq = &bp_rseq_unset;
+
+static enum bp_percpu_mode mode;
+static bool can_stop; /* membarrier's rseq command is there */
+static uint32_t bottoms[BP_CLASS_COUNT];
+
+unsigned bp_percpu_slots(unsigned class)
+{
+	size_t size = bp_class_size(class);
+	return size <= 4096 ? 512 : size <= 8192 ? 256 : size <= 16384 ? 128 : size <= 65536 ? 64 : 16;
+}
+
+/* The slots follow the slab's first page. Between the stacks of two classes lie 64 bytes, so that the bottoms of all
+ * classes, the lines used most, do not fall into one set of the L1 cache. */
+static void lay_out(void)
+{
+	uint32_t index = 4096 / sizeof(void *);
+	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
+		bottoms[class] = index;
+		index += bp_percpu_slots(class) + BP_LINE / sizeof(void *);
+	}
+	_Static_assert(4096 / 8 + 29 * (512 + 8) + 4 * (256 + 8) + 4 * (128 + 8) + 8 * (64 + 8) + 24 * (16 + 8) <=
+		       BP_SLAB_BYTES / 8, "the stacks fit into a slab");
+}
+
+static struct bp_rseq *own_area(void)
+{
+	return (struct bp_rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
+}
+
+enum bp_percpu_mode bp_percpu_start(enum bp_percpu_mode wanted)
+{
+	lay_out();
+	mode = wanted;
+	bool registered = BP_PERCPU_HAS_RSEQ && __rseq_size > 0 && own_area()->cpu_id >= 0;
+	if (mode == BP_PERCPU_RSEQ && registered)
+		can_stop = bp_os_restart_register();
+	/* Without a way to stop another CPU, what lies on idle CPUs could never be given back. */
+	if (mode == BP_PERCPU_RSEQ && !(registered && can_stop))
+		mode = BP_PERCPU_FALLBACK;
+	return mode;
+}
+
+enum bp_percpu_mode bp_percpu_mode(void)
+{
+	return mode;
+}
+
+bool bp_percpu_create(struct bp_slabs *s)
+{
+	unsigned cpus = bp_os_possible_cpus();
+	char *space = bp_os_reserve((cpus + 2) * BP_SLAB_BYTES, BP_PAGE);
+	if (space == NULL)
+		return false;
+	/* Readable zeroes are "closed"; a CPU's slab becomes writable when it is first used. */
+	if (!bp_os_commit_read(space, (cpus + 2) * BP_SLAB_BYTES)) {
+		bp_os_unmap(space, (cpus + 2) * BP_SLAB_BYTES);
+		return false;
+	}
+	s->cpus = cpus;
+	atomic_thread_fence(memory_order_release);
+	s->base = space + 2 * BP_SLAB_BYTES;
+	return true;
+}
+
+static bool prepare_thread(void)
+{
+	if (bp_thread_rseq != &bp_rseq_unset)
+		return bp_thread_rseq != &bp_rseq_none && bp_thread_rseq != &bp_rseq_vfork;
+	bool registered = own_area()->cpu_id >= 0;
+	bp_thread_rseq = registered ? own_area() : &bp_rseq_none;
+	return registered;
+}
+
+static bool prepare_cpu(struct bp_slabs s, int cpu, uint32_t epoch)
+{
+	struct bp_slab *slab = bp_slab_of(s, cpu);
+	uint32_t state = atomic_load_explicit(&slab->cpu.state, memory_order_acquire);
+	if (bp_likely(state == BP_CPU_READY))
+		return true;
+	/* Making it writable twice does no harm; who comes too early does without. */
+	if (state != BP_CPU_UNTOUCHED || !bp_os_commit(slab, BP_SLAB_BYTES) ||
+	    !atomic_compare_exchange_strong_explicit(&slab->cpu.state, &state, BP_CPU_PREPARING, memory_order_relaxed,
+						     memory_order_relaxed))
+		return false;
+	atomic_store_explicit(&slab->cpu.epoch, epoch, memory_order_relaxed);
+	atomic_store_explicit(&slab->cpu.state, BP_CPU_READY, memory_order_release);
+	return true;
+}
+
+int bp_percpu_enter(struct bp_slabs s, uint32_t epoch)
+{
+	if (bp_unlikely(s.cpus == 0))
+		return -1;
+	int cpu = -1;
+	if (mode == BP_PERCPU_RSEQ && prepare_thread())
+		cpu = *(volatile int32_t *)&bp_thread_rseq->cpu_id;
+	else if (mode == BP_PERCPU_FALLBACK)
+		cpu = (int)bp_os_cpu();
+	if (cpu < 0 || (unsigned)cpu >= s.cpus)
+		return -1;
+	return prepare_cpu(s, cpu, epoch) ? cpu : -1;
+}
+
+static void open_head(struct bp_head *head, unsigned class, unsigned capacity)
+{
+	atomic_store_explicit(&head->floor, ~bottoms[class], memory_order_release);
+	atomic_store_explicit(&head->end, bottoms[class] + capacity, memory_order_release);
+}
+
+bool bp_percpu_open(struct bp_slabs s, int cpu, unsigned class, unsigned capacity)
+{
+	struct bp_slab *slab = bp_slab_of(s, cpu);
+	struct bp_cpu_class *c = &slab->cpu.classes[class];
+	uint8_t closed = 0;
+	if (!atomic_compare_exchange_strong_explicit(&c->opened, &closed, 1, memory_order_relaxed, memory_order_relaxed))
+		return false;
+	uint32_t start = BP_COUNT_OF(BP_HITS_INTERVAL_FIRST);
+	atomic_store_explicit(&c->start, start, memory_order_relaxed);
+	atomic_store_explicit(&c->capacity, (uint16_t)capacity, memory_order_relaxed);
+	atomic_store_explicit(&slab->heads[class].word, BP_WORD(start, bottoms[class]), memory_order_relaxed);
+	open_head(&slab->heads[class], class, capacity);
+	return true;
+}
+
+void bp_percpu_resize(struct bp_slabs s, int cpu, unsigned class, unsigned capacity)
+{
+	struct bp_slab *slab = bp_slab_of(s, cpu);
+	uint32_t end = atomic_load_explicit(&slab->heads[class].end, memory_order_relaxed);
+	atomic_store_explicit(&slab->cpu.classes[class].capacity, (uint16_t)capacity, memory_order_relaxed);
+	/* Closed by a taker: it opens with the capacity stored above. */
+	while (end != 0 && !atomic_compare_exchange_weak_explicit(&slab->heads[class].end, &end, bottoms[class] + capacity,
+								  memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+void *bp_percpu_pop(struct bp_slabs s, int cpu, unsigned class)
+{
+	if (mode == BP_PERCPU_RSEQ)
+		return bp_rseq_pop(s.base, class);
+	return bp_fallback_pop(s, cpu, class);
+}
+
+bool bp_percpu_push(struct bp_slabs s, int cpu, unsigned class, void *p)
+{
+	if (mode == BP_PERCPU_RSEQ)
+		return bp_rseq_push(s.base, class, p);
+	return bp_fallback_push(s, cpu, class, p);
+}
+
+size_t bp_percpu_pop_batch(void **out, size_t max, struct bp_slabs s, int cpu, unsigned class)
+{
+	if (max == 0)
+		return 0;
+	if (mode == BP_PERCPU_RSEQ)
+		return bp_rseq_pop_batch(out, max, s.base, cpu, class);
+	return bp_fallback_pop_batch(out, max, s, cpu, class);
+}
+
+size_t bp_percpu_push_batch(struct bp_slabs s, int cpu, unsigned class, void *const *in, size_t count)
+{
+	if (count == 0)
+		return 0;
+	if (mode == BP_PERCPU_RSEQ)
+		return bp_rseq_push_batch(s.base, cpu, class, in, count);
+	return bp_fallback_push_batch(s, cpu, class, in, count);
+}
+
+static uint64_t word_of(struct bp_slabs s, int cpu, unsigned class)
+{
+	return atomic_load_explicit(&bp_slab_of(s, cpu)->heads[class].word, memory_order_relaxed);
+}
+
+bool bp_percpu_ticked(struct bp_slabs s, int cpu, unsigned class)
+{
+	return word_of(s, cpu, class) >> 32 == BP_COUNT_LAST;
+}
+
+bool bp_percpu_recount(uint32_t *pops, struct bp_slabs s, int cpu, unsigned class, uint32_t interval)
+{
+	_Atomic uint32_t *start = &bp_slab_of(s, cpu)->cpu.classes[class].start;
+	uint32_t old, count = BP_COUNT_OF(interval);
+	bool done = mode == BP_PERCPU_RSEQ ? bp_rseq_recount(&old, s.base, cpu, class, count) :
+					     bp_fallback_recount(&old, s, cpu, class, count);
+	if (!done)
+		return false;
+	/* Two threads that recount at once see each other's counts in the order of their commits, but may exchange the
+	 * starts in another; the sum of what both report is right all the same (modulo 2^32, which the caller's sum
+	 * undoes because it adds the differences). */
+	*pops = old - atomic_exchange_explicit(start, count, memory_order_relaxed);
+	return true;
+}
+
+uint32_t bp_percpu_pops(struct bp_slabs s, int cpu, unsigned class)
+{
+	uint32_t start = atomic_load_explicit(&bp_slab_of(s, cpu)->cpu.classes[class].start, memory_order_relaxed);
+	return (uint32_t)(word_of(s, cpu, class) >> 32) - start;
+}
+
+uint32_t bp_percpu_count(struct bp_slabs s, int cpu, unsigned class)
+{
+	if (atomic_load_explicit(&bp_slab_of(s, cpu)->cpu.classes[class].opened, memory_order_relaxed) == 0)
+		return 0;
+	return (uint32_t)word_of(s, cpu, class) - bottoms[class];
+}
+
+/* ---- taking ---- */
+
+static bool stop(struct bp_slabs s, int cpu)
+{
+	return mode == BP_PERCPU_RSEQ ? bp_os_restart_cpu(cpu) : bp_fallback_lock(s, cpu);
+}
+
+static void resume(struct bp_slabs s, int cpu)
+{
+	if (mode != BP_PERCPU_RSEQ)
+		bp_fallback_unlock(s, cpu);
+}
+
+static bool is_open(struct bp_slab *slab, unsigned class)
+{
+	return atomic_load_explicit(&slab->heads[class].floor, memory_order_acquire) != 0;
+}
+
+static void empty_and_open(struct bp_slab *slab, unsigned class, bp_percpu_each_fn *each, void *ctx)
+{
+	struct bp_head *head = &slab->heads[class];
+	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	uint32_t count = (uint32_t)word - bottoms[class];
+	if (count > 0 && each != NULL) {
+		atomic_store_explicit(&head->word, word - count, memory_order_relaxed);
+		each(ctx, class, (void **)slab + bottoms[class], count);
+	}
+	open_head(head, class, atomic_load_explicit(&slab->cpu.classes[class].capacity, memory_order_relaxed));
+}
+
+bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, bp_percpu_each_fn *each, void *ctx)
+{
+	struct bp_slab *slab = bp_slab_of(s, cpu);
+	uint32_t nobody = 0;
+	uint64_t closed[2] = { 0, 0 };
+	if (atomic_load_explicit(&slab->cpu.state, memory_order_acquire) != BP_CPU_READY ||
+	    !atomic_compare_exchange_strong_explicit(&slab->cpu.taken, &nobody, 1, memory_order_acquire,
+						     memory_order_relaxed))
+		return false;
+	for (unsigned class = first; class <= last; class++) {
+		if (!is_open(slab, class) || bp_percpu_count(s, cpu, class) == 0)
+			continue;
+		closed[class / 64] |= (uint64_t)1 << class % 64;
+		atomic_store_explicit(&slab->heads[class].floor, 0, memory_order_relaxed);
+		atomic_exchange_explicit(&slab->heads[class].end, 0, memory_order_seq_cst);
+	}
+	bool stopped = (closed[0] | closed[1]) != 0 && stop(s, cpu);
+	for (unsigned class = first; class <= last; class++)
+		if (closed[class / 64] >> class % 64 & 1)
+			empty_and_open(slab, class, stopped ? each : NULL, ctx);
+	if (stopped)
+		resume(s, cpu);
+	atomic_store_explicit(&slab->cpu.taken, 0, memory_order_release);
+	return stopped || (closed[0] | closed[1]) == 0;
+}
+
+void bp_percpu_child(struct bp_slabs s)
+{
+	for (unsigned cpu = 0; cpu < s.cpus; cpu++) {
+		struct bp_slab *slab = bp_slab_of(s, (int)cpu);
+		uint32_t state = atomic_load_explicit(&slab->cpu.state, memory_order_relaxed);
+		if (state == BP_CPU_PREPARING)
+			atomic_store_explicit(&slab->cpu.state, BP_CPU_READY, memory_order_relaxed);
+		if (state == BP_CPU_UNTOUCHED)
+			continue;
+		atomic_store_explicit(&slab->cpu.lock, 0, memory_order_relaxed);
+		atomic_store_explicit(&slab->cpu.taken, 0, memory_order_relaxed);
+		for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
+			struct bp_cpu_class *c = &slab->cpu.classes[class];
+			if (atomic_load_explicit(&c->opened, memory_order_relaxed) == 0 || is_open(slab, class))
+				continue;
+			if (word_of(s, (int)cpu, class) == 0)
+				atomic_store_explicit(&slab->heads[class].word,
+						      BP_WORD(BP_COUNT_OF(BP_HITS_INTERVAL_FIRST), bottoms[class]),
+						      memory_order_relaxed);
+			open_head(&slab->heads[class], class, atomic_load_explicit(&c->capacity, memory_order_relaxed));
+		}
+	}
+}

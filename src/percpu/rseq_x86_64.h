@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The per-CPU operations as restartable sequences for x86_64; included by percpu.h, which has the contract.
+ *
+ * Each section: announces itself (rseq_cs), reads the CPU's number, does its work with plain loads and with stores that
+ * nobody looks at yet (slots above the top, the caller's buffer), and ends with the one store that commits. If the kernel
+ * interrupts it, it resumes at the abort label, four bytes behind the signature, which goes back to the announcement.
+ * Loads are in program order on this architecture, so "floor or end first, then the word" needs no more than the order
+ * below; the committing store is a release for the same reason.
+ *
+ * BP_RSEQ_INJECT, empty in the product, is where the tests delay a section between its instructions.
+ */
+#define BP_PERCPU_HAS_RSEQ 1
+
+#ifndef BP_RSEQ_INJECT
+#define BP_RSEQ_INJECT(n) ""
+#define BP_RSEQ_INJECT_CLOBBER
+#endif
+
+/* The descriptor (version, flags, start, length, abort) in a section of its own, and the announcement. */
+#define BP_RSEQ_BEGIN                                                                                                  \
+	".pushsection __rseq_cs, \"aw\"\n\t"                                                                           \
+	".balign 32\n"                                                                                                 \
+	"3:\n\t"                                                                                                       \
+	".long 0, 0\n\t"                                                                                               \
+	".quad 1f, 2f - 1f, 4f\n\t"                                                                                    \
+	".popsection\n\t"                                                                                              \
+	".pushsection __rseq_cs_ptr_array, \"aw\"\n\t"                                                                 \
+	".quad 3b\n\t"                                                                                                 \
+	".popsection\n"                                                                                                \
+	"5:\n\t"                                                                                                       \
+	"leaq 3b(%%rip), %%rax\n\t"                                                                                    \
+	"movq %%rax, 8(%[rseq])\n"                                                                                     \
+	"1:\n\t" BP_RSEQ_INJECT(1)
+
+#define BP_RSEQ_END                                                                                                    \
+	"2:\n\t"                                                                                                       \
+	".pushsection __rseq_failure, \"ax\"\n\t"                                                                      \
+	".byte 0x0f, 0xb9, 0x3d\n\t" /* ud1 with the signature as its displacement */                                  \
+	".long 0x53053053\n"                                                                                           \
+	"4:\n\t"                                                                                                       \
+	"jmp 5b\n\t"                                                                                                   \
+	".popsection\n\t"
+
+/* rax = this CPU's slab, rdx = head relative to it is `head`(rax). cpu_id is signed: -1 and -2 lead to the two slabs
+ * below CPU 0, where everything is closed. */
+#define BP_RSEQ_SLAB                                                                                                   \
+	"movslq 4(%[rseq]), %%rax\n\t" BP_RSEQ_INJECT(2)                                                               \
+	"shlq $18, %%rax\n\t"                                                                                          \
+	"addq %[base], %%rax\n\t"
+
+/* The same where the caller works for one CPU. */
+#define BP_RSEQ_SLAB_ON                                                                                                \
+	"movslq 4(%[rseq]), %%rax\n\t" BP_RSEQ_INJECT(2)                                                               \
+	"cmpl %[cpu], %%eax\n\t"                                                                                       \
+	"jne %l[elsewhere]\n\t"                                                                                        \
+	"shlq $18, %%rax\n\t"                                                                                          \
+	"addq %[base], %%rax\n\t"
+
+_Static_assert(BP_SLAB_SHIFT == 18, "the assembly shifts by 18");
+
+static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsigned class)
+{
+	void *p;
+	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB
+		 "movl 8(%%rax, %[head]), %%edx\n\t"  /* floor */
+		 "movq (%%rax, %[head]), %%rcx\n\t"
+		 "addl %%ecx, %%edx\n\t"              /* carries where the index is above the bottom */
+		 "jnc %l[nothing]\n\t" BP_RSEQ_INJECT(3)
+		 "movl %%ecx, %%edx\n\t"
+		 "addq %[down], %%rcx\n\t"
+		 "js %l[nothing]\n\t"                 /* the count of pops has run out */
+		 "movq -8(%%rax, %%rdx, 8), %[p]\n\t" BP_RSEQ_INJECT(4)
+		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 : [p] "=&r"(p)
+		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		   [down] "r"((uint64_t)UINT32_MAX)
+		 : "rax", "rcx", "rdx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
+		 : nothing);
+	return p;
+nothing:
+	return NULL;
+}
+
+static inline __attribute__((always_inline)) bool bp_rseq_push(char *base, unsigned class, void *p)
+{
+	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB
+		 "movl 12(%%rax, %[head]), %%edx\n\t" /* end */
+		 "movq (%%rax, %[head]), %%rcx\n\t"
+		 "cmpl %%edx, %%ecx\n\t"
+		 "jae %l[full]\n\t" BP_RSEQ_INJECT(3)
+		 "movl %%ecx, %%edx\n\t"
+		 "movq %[p], (%%rax, %%rdx, 8)\n\t"   /* above the top: nobody's yet */
+		 "incq %%rcx\n\t" BP_RSEQ_INJECT(4)
+		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 :
+		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		   [p] "r"(p)
+		 : "rax", "rcx", "rdx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
+		 : full);
+	return true;
+full:
+	return false;
+}
+
+static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int cpu, unsigned class)
+{
+	uint64_t n;
+	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
+		 "movl 8(%%rax, %[head]), %%edx\n\t"
+		 "movq (%%rax, %[head]), %%rcx\n\t"
+		 "addl %%ecx, %%edx\n\t"
+		 "jnc %l[elsewhere]\n\t"
+		 "incl %%edx\n\t"                     /* index - bottom: what is there */
+		 "movq %[max], %[n]\n\t"
+		 "cmpq %[n], %%rdx\n\t"
+		 "cmovb %%rdx, %[n]\n\t"
+		 "movl %%ecx, %%edx\n\t"
+		 "leaq -8(%%rax, %%rdx, 8), %%rdx\n\t" /* the uppermost */
+		 "xorl %%esi, %%esi\n"
+		 "6:\n\t"
+		 "movq (%%rdx), %%rdi\n\t"
+		 "movq %%rdi, (%[out], %%rsi, 8)\n\t"
+		 "subq $8, %%rdx\n\t"
+		 "incq %%rsi\n\t"
+		 "cmpq %[n], %%rsi\n\t"
+		 "jb 6b\n\t" BP_RSEQ_INJECT(4)
+		 "subq %[n], %%rcx\n\t"
+		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 : [n] "=&r"(n)
+		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		   [out] "r"(out), [max] "r"(max), [cpu] "r"(cpu)
+		 : "rax", "rcx", "rdx", "rsi", "rdi", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
+		 : elsewhere);
+	return n;
+elsewhere:
+	return 0;
+}
+
+static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, void *const *in, size_t count)
+{
+	uint64_t n;
+	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
+		 "movl 12(%%rax, %[head]), %%edx\n\t"
+		 "movq (%%rax, %[head]), %%rcx\n\t"
+		 "subl %%ecx, %%edx\n\t"              /* end - index: the room */
+		 "jbe %l[elsewhere]\n\t"
+		 "movq %[count], %[n]\n\t"
+		 "cmpq %[n], %%rdx\n\t"
+		 "cmovb %%rdx, %[n]\n\t"
+		 "movl %%ecx, %%edx\n\t"
+		 "leaq (%%rax, %%rdx, 8), %%rdx\n\t"
+		 "xorl %%esi, %%esi\n"
+		 "6:\n\t"
+		 "movq (%[in], %%rsi, 8), %%rdi\n\t"
+		 "movq %%rdi, (%%rdx, %%rsi, 8)\n\t"
+		 "incq %%rsi\n\t"
+		 "cmpq %[n], %%rsi\n\t"
+		 "jb 6b\n\t" BP_RSEQ_INJECT(4)
+		 "addq %[n], %%rcx\n\t"
+		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 : [n] "=&r"(n)
+		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		   [in] "r"(in), [count] "r"(count), [cpu] "r"(cpu)
+		 : "rax", "rcx", "rdx", "rsi", "rdi", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
+		 : elsewhere);
+	return n;
+elsewhere:
+	return 0;
+}
+
+/* Sets the high half of the word. *old: what it was. */
+static inline bool bp_rseq_recount(uint32_t *old, char *base, int cpu, unsigned class, uint32_t count)
+{
+	uint64_t was;
+	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
+		 "movq (%%rax, %[head]), %[was]\n\t"
+		 "movl %k[was], %%ecx\n\t"
+		 "orq %[high], %%rcx\n\t" BP_RSEQ_INJECT(4)
+		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 : [was] "=&r"(was)
+		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		   [high] "r"((uint64_t)count << 32), [cpu] "r"(cpu)
+		 : "rax", "rcx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
+		 : elsewhere);
+	*old = (uint32_t)(was >> 32);
+	return true;
+elsewhere:
+	return false;
+}

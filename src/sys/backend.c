@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * See backend.h. The one file that includes jemalloc's header.
+ *
+ * Invariants: every call that can take one of jemalloc's mutexes runs between enter() and leave(); every block of the
+ * range has its page table entry before it leaves this file; an arena is always named together with a tcache choice
+ * (MALLOCX_ARENA alone would go through the thread's own tcache, which belongs to other arenas).
+ *
+ * What is unusual
+ *   - experimental.batch_alloc fills from fresh slabs only. holes[] counts, for each class, the blocks given back and not
+ *     yet taken again; while it is not zero a fill goes through an explicit tcache, which takes holes first.
+ *   - The explicit tcache is not thread-safe: try-lock, or do without it.
+ *   - Nothing here decays by itself in the arena of the pooled classes: bp_backend_purge does, when the pool says so.
+ *   - Blocks with pages of their own are always asked for page-aligned: by default jemalloc would put them at a random
+ *     cache line of their first page, and a release could not be checked.
+ *
+ * Order to read: arenas, hooks, fills, large blocks, time, passing through.
+ */
+#include "sys/backend.h"
+
+#if BP_JEMALLOC_EMBEDDED
+#include "sys/jemalloc_names.h"
+#endif
+#include <jemalloc/jemalloc.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "sys/range.h"
+
+enum {
+	ARENAS_MAX = 64,       /* for blocks over the cap: one a CPU, then shared */
+	SMALL_MAX = 14336,     /* jemalloc's largest slab class with 4 KiB pages */
+	RETAIN_LIMIT = 32 << 20 /* of address space that an arena takes ahead */
+};
+
+#define NO_ARENA UINT32_MAX
+
+/* Layouts that jemalloc's experimental mallctls take; a version with others answers EINVAL, and the plain way is used. */
+struct create_configuration {
+	extent_hooks_t *hooks;
+	bool metadata_use_hooks;
+};
+struct batch_packet {
+	void **blocks;
+	size_t count;
+	size_t size;
+	int flags;
+};
+
+static unsigned pool_arena = NO_ARENA;
+static _Atomic unsigned large_arenas[ARENAS_MAX];
+static unsigned large_arena_count = 1;
+static size_t batch_mib[2], purge_mib[3], decay_mib[3], flush_mib[2];
+static bool can_batch;
+static const char *wants_pass;
+
+static _Atomic unsigned tcache = UINT32_MAX; /* the explicit one; UINT32_MAX: none */
+static atomic_flag tcache_taken = ATOMIC_FLAG_INIT;
+static _Atomic uint32_t holes[BP_CLASS_COUNT];
+
+static __thread bool inside __attribute__((tls_model("initial-exec")));
+
+bool bp_backend_busy(void)
+{
+	return inside;
+}
+
+static bool enter(void)
+{
+	if (bp_unlikely(inside))
+		return false;
+	inside = true;
+	atomic_signal_fence(memory_order_seq_cst);
+	return true;
+}
+
+static void leave(void)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	inside = false;
+}
+
+/* ---- arenas and their hooks ---- */
+
+static void *hook_alloc(extent_hooks_t *hooks, void *at, size_t bytes, size_t alignment, bool *zero, bool *commit,
+			unsigned arena)
+{
+	(void)hooks, (void)arena;
+	void *piece = bp_range_carve(at, bytes, alignment);
+	if (piece != NULL)
+		*zero = *commit = true;
+	return piece;
+}
+
+static bool hook_purge(extent_hooks_t *hooks, void *start, size_t all, size_t offset, size_t bytes, unsigned arena)
+{
+	(void)hooks, (void)all, (void)arena;
+	bp_range_forget((char *)start + offset, bytes);
+	return !bp_os_purge((char *)start + offset, bytes);
+}
+
+static bool hook_split(extent_hooks_t *hooks, void *start, size_t all, size_t a, size_t b, bool committed, unsigned arena)
+{
+	(void)hooks, (void)start, (void)all, (void)a, (void)b, (void)committed, (void)arena;
+	return false;
+}
+
+static bool hook_merge(extent_hooks_t *hooks, void *a, size_t size_a, void *b, size_t size_b, bool committed,
+		       unsigned arena)
+{
+	(void)hooks, (void)a, (void)size_a, (void)b, (void)size_b, (void)committed, (void)arena;
+	return false;
+}
+
+/* No dalloc, no decommit: address space is never given back, and jemalloc retains it. A hook that refuses each time
+ * would make every decay deregister and reregister the extent. */
+static extent_hooks_t hooks = {
+	.alloc = hook_alloc,
+	.purge_forced = hook_purge,
+	.split = hook_split,
+	.merge = hook_merge,
+};
+
+static bool set_of_arena(unsigned arena, const char *name, void *value, size_t size)
+{
+	size_t mib[3], length = 3;
+	char path[64] = "arena.0.";
+	strcat(path, name);
+	if (je_mallctlnametomib(path, mib, &length) != 0)
+		return false;
+	mib[1] = arena;
+	return je_mallctlbymib(mib, length, NULL, NULL, value, size) == 0;
+}
+
+static unsigned create_arena(bool decays)
+{
+	unsigned arena = NO_ARENA;
+	size_t size = sizeof(arena);
+	extent_hooks_t *own = &hooks;
+	struct create_configuration how = { &hooks, false };
+	/* The plain form would carve 2 MiB of the range for the arena's own metadata. */
+	if (je_mallctl("experimental.arenas_create_ext", &arena, &size, &how, sizeof(how)) != 0 &&
+	    je_mallctl("arenas.create", &arena, &size, &own, sizeof(own)) != 0)
+		return NO_ARENA;
+	size_t limit = RETAIN_LIMIT;
+	ssize_t never = -1, at_once = 0;
+	set_of_arena(arena, "retain_grow_limit", &limit, sizeof(limit));
+	set_of_arena(arena, "muzzy_decay_ms", &at_once, sizeof(at_once));
+	if (!decays)
+		set_of_arena(arena, "dirty_decay_ms", &never, sizeof(never));
+	return arena;
+}
+
+static unsigned create_tcache(void)
+{
+	unsigned made = UINT32_MAX;
+	size_t size = sizeof(made);
+	return je_mallctl("tcache.create", &made, &size, NULL, 0) == 0 ? made : UINT32_MAX;
+}
+
+static bool bool_setting(const char *name)
+{
+	bool value = false;
+	size_t size = sizeof(value);
+	return je_mallctl(name, &value, &size, NULL, 0) == 0 && value;
+}
+
+static size_t size_setting(const char *name)
+{
+	size_t value = 0, size = sizeof(value);
+	return je_mallctl(name, &value, &size, NULL, 0) == 0 ? value : 0;
+}
+
+static const char *reason_to_pass(void)
+{
+	const char *junk = "false";
+	size_t size = sizeof(junk);
+	if (bool_setting("opt.prof"))
+		return "prof:true";
+	if (bool_setting("opt.zero"))
+		return "zero:true";
+	if (je_mallctl("opt.junk", &junk, &size, NULL, 0) == 0 && strcmp(junk, "false") != 0)
+		return "junk";
+	return size_setting("arenas.page") == BP_PAGE ? NULL : "page size";
+}
+
+void bp_backend_configure(const char *configuration)
+{
+	je_malloc_conf = configuration;
+}
+
+bool bp_backend_start(void)
+{
+	if (!enter())
+		return false;
+	size_t length = 2;
+	wants_pass = reason_to_pass();
+	can_batch = je_mallctlnametomib("experimental.batch_alloc", batch_mib, &length) == 0 && length == 2;
+	length = 3;
+	je_mallctlnametomib("arena.0.purge", purge_mib, &length);
+	length = 3;
+	je_mallctlnametomib("arena.0.decay", decay_mib, &length);
+	length = 2;
+	je_mallctlnametomib("tcache.flush", flush_mib, &length);
+	pool_arena = wants_pass == NULL ? create_arena(false) : NO_ARENA;
+	if (pool_arena == NO_ARENA && wants_pass == NULL)
+		wants_pass = "no arena";
+	unsigned cpus = bp_os_possible_cpus();
+	large_arena_count = cpus < ARENAS_MAX ? cpus : ARENAS_MAX;
+	for (unsigned i = 0; i < ARENAS_MAX; i++)
+		atomic_store_explicit(&large_arenas[i], NO_ARENA, memory_order_relaxed);
+	leave();
+	return pool_arena != NO_ARENA;
+}
+
+const char *bp_backend_wants_pass(void)
+{
+	return wants_pass;
+}
+
+const char *bp_backend_name(void)
+{
+	return BP_JEMALLOC_EMBEDDED ? "embedded" : "shared";
+}
+
+/* ---- the pooled classes ---- */
+
+static void note(const void *p, unsigned class)
+{
+	if (!bp_range_has(p))
+		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
+	else if (bp_class_size(class) <= SMALL_MAX)
+		bp_range_note_slab(p, class);
+	else
+		bp_range_note_large(p, bp_class_size(class), class + 1);
+}
+
+static int alignment_flag(unsigned class)
+{
+	return bp_class_size(class) > SMALL_MAX ? MALLOCX_LG_ALIGN(BP_PAGE_SHIFT) : 0;
+}
+
+unsigned bp_backend_slab_blocks(unsigned class)
+{
+	return bp_classes[class].slab_blocks;
+}
+
+/* Holes: through the explicit tcache where nobody else has it, else one by one. */
+static size_t fill_holes(void **out, size_t count, unsigned class)
+{
+	int flags = MALLOCX_ARENA(pool_arena) | MALLOCX_TCACHE_NONE | alignment_flag(class);
+	bool mine = bp_class_size(class) <= SMALL_MAX &&
+		    !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
+	if (mine) {
+		unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
+		if (id == UINT32_MAX)
+			atomic_store_explicit(&tcache, id = create_tcache(), memory_order_relaxed);
+		if (id != UINT32_MAX)
+			flags = MALLOCX_ARENA(pool_arena) | MALLOCX_TCACHE(id);
+	}
+	size_t n = 0;
+	while (n < count && (out[n] = je_mallocx(bp_class_size(class), flags)) != NULL)
+		n++;
+	if (mine)
+		atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
+	return n;
+}
+
+static size_t fill_fresh(void **out, size_t count, unsigned class)
+{
+	struct batch_packet packet = { out, count, bp_class_size(class), MALLOCX_ARENA(pool_arena) | MALLOCX_TCACHE_NONE };
+	size_t got = 0, size = sizeof(got);
+	if (je_mallctlbymib(batch_mib, 2, &got, &size, &packet, sizeof(packet)) != 0)
+		return 0;
+	return got;
+}
+
+/* The range is full, or there is none: jemalloc's own arenas. */
+static size_t fill_outside(void **out, unsigned class)
+{
+	out[0] = je_mallocx(bp_class_size(class), MALLOCX_TCACHE_NONE | alignment_flag(class));
+	return out[0] != NULL;
+}
+
+/* Takes up to n off the class's count of holes; how many. */
+static uint32_t take_holes(unsigned class, uint32_t n)
+{
+	uint32_t now = atomic_load_explicit(&holes[class], memory_order_relaxed);
+	while (now != 0 && !atomic_compare_exchange_weak_explicit(&holes[class], &now, now - (n < now ? n : now),
+								  memory_order_relaxed, memory_order_relaxed))
+		;
+	return n < now ? n : now;
+}
+
+size_t bp_backend_fill(void **out, size_t count, unsigned class)
+{
+	if (!enter())
+		return 0;
+	unsigned whole = bp_backend_slab_blocks(class);
+	size_t wanted = take_holes(class, (uint32_t)count);
+	size_t got = 0;
+	if (wanted == 0 && can_batch && whole > 1 && count >= whole)
+		got = fill_fresh(out, count - count % whole, class);
+	if (got == 0)
+		got = fill_holes(out, wanted == 0 ? count : wanted, class);
+	if (got == 0)
+		got = fill_outside(out, class);
+	for (size_t i = 0; i < got; i++)
+		note(out[i], class);
+	leave();
+	return got;
+}
+
+void *bp_backend_one(unsigned class, bool zero)
+{
+	if (!enter())
+		return NULL;
+	int flags = MALLOCX_TCACHE_NONE | alignment_flag(class) | (zero ? MALLOCX_ZERO : 0);
+	take_holes(class, 1);
+	void *p = je_mallocx(bp_class_size(class), flags | MALLOCX_ARENA(pool_arena));
+	if (p == NULL)
+		p = je_mallocx(bp_class_size(class), flags);
+	if (p != NULL)
+		note(p, class);
+	leave();
+	return p;
+}
+
+bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class)
+{
+	if (!enter())
+		return false;
+	size_t size = bp_class_size(class);
+	bool mine = size < 1024 && !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
+	unsigned id = mine ? atomic_load_explicit(&tcache, memory_order_relaxed) : UINT32_MAX;
+	int flags = id != UINT32_MAX ? MALLOCX_TCACHE(id) : MALLOCX_TCACHE_NONE;
+	for (size_t i = 0; i < count; i++) {
+		if (size > SMALL_MAX && bp_range_has(blocks[i]))
+			bp_range_forget(blocks[i], BP_PAGE);
+		je_sdallocx(blocks[i], size, flags | alignment_flag(class));
+	}
+	if (mine)
+		atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
+	if (size <= SMALL_MAX)
+		atomic_fetch_add_explicit(&holes[class], (uint32_t)count, memory_order_relaxed);
+	leave();
+	return true;
+}
+
+/* ---- blocks over the cap, and odd alignments ---- */
+
+static int lg_alignment(size_t alignment)
+{
+	return MALLOCX_LG_ALIGN(__builtin_ctzl(alignment < BP_PAGE ? BP_PAGE : alignment));
+}
+
+/* This CPU's arena, made at first use. */
+static unsigned large_arena(void)
+{
+	_Atomic unsigned *slot = &large_arenas[bp_os_cpu() % large_arena_count];
+	unsigned arena = atomic_load_explicit(slot, memory_order_acquire);
+	if (arena != NO_ARENA)
+		return arena;
+	unsigned made = create_arena(true);
+	if (made == NO_ARENA)
+		return pool_arena;
+	/* Two threads at once: the second arena stays unused; it costs its metadata. */
+	if (atomic_compare_exchange_strong_explicit(slot, &arena, made, memory_order_acq_rel, memory_order_acquire))
+		return made;
+	return arena;
+}
+
+static void note_large(const void *p, size_t usable)
+{
+	if (!bp_range_has(p))
+		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
+	else if (usable <= SMALL_MAX)
+		bp_range_note_slab(p, bp_class_of(usable));
+	else
+		bp_range_note_large(p, usable, usable <= BP_CLASS_SIZE_MAX ? bp_class_of(usable) + 1 : BP_TAG_HUGE);
+}
+
+void *bp_backend_large(size_t n, size_t alignment, bool zero)
+{
+	if (!enter())
+		return NULL;
+	int flags = MALLOCX_TCACHE_NONE | lg_alignment(alignment) | (zero ? MALLOCX_ZERO : 0);
+	void *p = pool_arena == NO_ARENA ? NULL : je_mallocx(n, flags | MALLOCX_ARENA(large_arena()));
+	if (p == NULL)
+		p = je_mallocx(n, flags);
+	if (p != NULL)
+		note_large(p, je_sallocx(p, 0));
+	leave();
+	return p;
+}
+
+bool bp_backend_large_free(void *p)
+{
+	if (!enter())
+		return false;
+	if (bp_range_has(p))
+		bp_range_forget(p, BP_PAGE);
+	je_dallocx(p, MALLOCX_TCACHE_NONE);
+	leave();
+	return true;
+}
+
+bool bp_backend_large_resize(void *p, size_t n)
+{
+	if (!enter())
+		return false;
+	size_t got = je_xallocx(p, n, 0, 0);
+	note_large(p, got);
+	leave();
+	return got >= n;
+}
+
+size_t bp_backend_usable(const void *p)
+{
+	return je_sallocx((void *)p, 0);
+}
+
+size_t bp_backend_good_size(size_t n)
+{
+	return n > PTRDIFF_MAX ? 0 : je_nallocx(n, lg_alignment(BP_PAGE));
+}
+
+/* ---- time ---- */
+
+static void on_arena(size_t *mib, unsigned arena)
+{
+	size_t own[3] = { mib[0], arena, mib[2] };
+	if (arena != NO_ARENA)
+		je_mallctlbymib(own, 3, NULL, NULL, NULL, 0);
+}
+
+void bp_backend_purge(void)
+{
+	if (!enter())
+		return;
+	on_arena(purge_mib, pool_arena);
+	leave();
+}
+
+void bp_backend_decay(void)
+{
+	if (!enter())
+		return;
+	for (unsigned i = 0; i < large_arena_count; i++)
+		on_arena(decay_mib, atomic_load_explicit(&large_arenas[i], memory_order_acquire));
+	if (!atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire)) {
+		unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
+		if (id != UINT32_MAX)
+			je_mallctlbymib(flush_mib, 2, NULL, NULL, &id, sizeof(id));
+		atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
+	}
+	leave();
+}
+
+void bp_backend_child(void)
+{
+	/* The thread that had the tcache may be gone, in the middle of an operation: leave it alone for good. Its blocks
+	 * are lost to this process, at most what one fill keeps ready. */
+	if (atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_relaxed))
+		atomic_store_explicit(&tcache, UINT32_MAX, memory_order_relaxed);
+	atomic_flag_clear_explicit(&tcache_taken, memory_order_relaxed);
+}
+
+void bp_backend_stats(struct bp_backend_stats *out)
+{
+	*out = (struct bp_backend_stats){ 0 };
+	if (!enter())
+		return;
+	uint64_t epoch = 1;
+	je_mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch));
+	out->allocated = size_setting("stats.allocated");
+	out->active = size_setting("stats.active");
+	out->metadata = size_setting("stats.metadata");
+	out->resident = size_setting("stats.resident");
+	out->mapped = size_setting("stats.mapped");
+	leave();
+}
+
+/* ---- straight to jemalloc ---- */
+
+void *bp_backend_pass_malloc(size_t n)
+{
+	return je_malloc(n);
+}
+
+void *bp_backend_pass_calloc(size_t count, size_t size)
+{
+	return je_calloc(count, size);
+}
+
+void *bp_backend_pass_aligned(size_t alignment, size_t n)
+{
+	return je_mallocx(n == 0 ? 1 : n, MALLOCX_LG_ALIGN(__builtin_ctzl(alignment)));
+}
+
+void *bp_backend_pass_realloc(void *p, size_t n)
+{
+	return je_realloc(p, n);
+}
+
+void bp_backend_pass_free(void *p)
+{
+	je_free(p);
+}
+
+void bp_backend_pass_free_sized(void *p, size_t n, size_t alignment)
+{
+	je_sdallocx(p, n, alignment > 1 ? MALLOCX_LG_ALIGN(__builtin_ctzl(alignment)) : 0);
+}

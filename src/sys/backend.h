@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The jemalloc backend: what the pool takes blocks from and gives them back to. backend.c is the one file that includes
+ * jemalloc's header; whether that jemalloc is embedded or shared is known there alone.
+ *
+ * Every block remains a plain jemalloc pointer. Blocks of the pooled classes come from one arena of ours, blocks over the
+ * cap from one arena for each CPU; the extent hooks of both carve bp_range, whose page table is kept here. Where the
+ * range is missing or full, blocks come from jemalloc's own arenas and bp_range.incomplete is set.
+ *
+ * Signals: while a thread is inside jemalloc, a handler on that thread must not enter it again (it would wait for a mutex
+ * its own thread holds). bp_backend_busy() says so; every function that allocates then returns NULL, and giving back is
+ * refused. May wait on jemalloc's mutexes otherwise.
+ */
+#ifndef BP_SYS_BACKEND_H
+#define BP_SYS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Reads jemalloc's settings, creates the arenas. `configuration`: what the program gave in its own malloc_conf, or NULL;
+ * it must be set before the first call into jemalloc. false: jemalloc is not usable as a backend (each class then
+ * passes through). */
+bool bp_backend_start(void);
+void bp_backend_configure(const char *configuration);
+
+/* Why everything should pass through to jemalloc: "prof:true" and the like; NULL where nothing says so. */
+const char *bp_backend_wants_pass(void);
+/* "embedded" or "shared". */
+const char *bp_backend_name(void);
+
+bool bp_backend_busy(void);
+
+/* ---- the pooled classes ---- */
+
+/* Blocks of one slab: a fill of at least this many takes fresh slabs in batches where there are no holes. 1 for classes
+ * that have pages of their own. */
+unsigned bp_backend_slab_blocks(unsigned class);
+/* Up to `count` blocks; how many there were. Holes left by blocks given back first, fresh slabs only where there are none. */
+size_t bp_backend_fill(void **out, size_t count, unsigned class);
+/* One block; zero: its content is zero (fresh pages are not touched for that). */
+void *bp_backend_one(unsigned class, bool zero);
+/* false: refused because this thread is inside jemalloc already. */
+bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class);
+
+/* ---- blocks over the cap, and odd alignments ---- */
+
+void *bp_backend_large(size_t n, size_t alignment, bool zero);
+bool bp_backend_large_free(void *p);
+/* Resizes where it lies, if it can be done. Only for blocks that are over the cap before and after. */
+bool bp_backend_large_resize(void *p, size_t n);
+size_t bp_backend_usable(const void *p);
+/* What bp_backend_large(n) would give; 0 where nothing can be that large. */
+size_t bp_backend_good_size(size_t n);
+
+/* ---- time ---- */
+
+/* One bounded step of giving freed pages to the kernel: call after each so many bytes given back. */
+void bp_backend_purge(void);
+/* Lets the arenas of large blocks decay, flushes what the fills keep ready. Once an epoch. */
+void bp_backend_decay(void);
+/* After fork, in the child: drops helpers that another thread may have held. */
+void bp_backend_child(void);
+/* Live bytes, mapped bytes … of jemalloc: by its own statistics; 0 where unknown. */
+struct bp_backend_stats {
+	size_t allocated, active, metadata, resident, mapped;
+};
+void bp_backend_stats(struct bp_backend_stats *out);
+
+/* ---- straight to jemalloc ---- */
+
+void *bp_backend_pass_malloc(size_t n);
+void *bp_backend_pass_calloc(size_t count, size_t size);
+void *bp_backend_pass_aligned(size_t alignment, size_t n);
+void *bp_backend_pass_realloc(void *p, size_t n);
+void bp_backend_pass_free(void *p);
+void bp_backend_pass_free_sized(void *p, size_t n, size_t alignment);
+
+#endif

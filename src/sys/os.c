@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * See os.h. Raw system calls only where glibc has no wrapper (membarrier); files are read with open, read, close, which
+ * allocate nothing.
+ */
+#include "sys/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+void *bp_os_reserve(size_t bytes, size_t alignment)
+{
+	int saved = errno;
+	size_t padded = bytes + (alignment > BP_PAGE ? alignment : 0);
+	char *map = mmap(NULL, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (map == MAP_FAILED) {
+		errno = saved;
+		return NULL;
+	}
+	char *start = (char *)bp_round_up((uintptr_t)map, alignment);
+	if (start > map)
+		munmap(map, (size_t)(start - map));
+	if (start + bytes < map + padded)
+		munmap(start + bytes, (size_t)(map + padded - (start + bytes)));
+	madvise(start, bytes, MADV_DONTDUMP);
+	errno = saved;
+	return start;
+}
+
+static bool protect(void *start, size_t bytes, int access)
+{
+	int saved = errno;
+	bool done = mprotect(start, bytes, access) == 0;
+	errno = saved;
+	return done;
+}
+
+bool bp_os_commit_read(void *start, size_t bytes)
+{
+	return protect(start, bytes, PROT_READ);
+}
+
+bool bp_os_commit(void *start, size_t bytes)
+{
+	if (!protect(start, bytes, PROT_READ | PROT_WRITE))
+		return false;
+	int saved = errno;
+	madvise(start, bytes, MADV_DODUMP); /* in use from now on: it belongs into a core file */
+	errno = saved;
+	return true;
+}
+
+bool bp_os_purge(void *start, size_t bytes)
+{
+	int saved = errno;
+	bool done = madvise(start, bytes, MADV_DONTNEED) == 0;
+	errno = saved;
+	return done;
+}
+
+void bp_os_huge(void *start, size_t bytes, bool wanted)
+{
+	int saved = errno;
+	madvise(start, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	errno = saved;
+}
+
+void bp_os_unmap(void *start, size_t bytes)
+{
+	int saved = errno;
+	munmap(start, bytes);
+	errno = saved;
+}
+
+uint64_t bp_os_now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* The last number of a list such as "0-3,8-11", plus one. 0: there is none. */
+static unsigned last_of_list(const char *text)
+{
+	unsigned last = 0, digits = 0;
+	for (; *text != '\0'; text++) {
+		if (*text >= '0' && *text <= '9') {
+			last = (digits++ == 0 ? 0 : last * 10) + (unsigned)(*text - '0');
+		} else {
+			if (*text == '\n')
+				break;
+			digits = 0;
+		}
+	}
+	return digits == 0 ? 0 : last + 1;
+}
+
+unsigned bp_os_possible_cpus(void)
+{
+	char text[256];
+	unsigned cpus = 0;
+	if (bp_os_read_file(text, sizeof(text), "/sys/devices/system/cpu/possible") > 0)
+		cpus = last_of_list(text);
+	if (cpus == 0) {
+		/* No sysfs (a sandbox): the affinity mask's highest bit is the best there is. */
+		unsigned long mask[128] = { 0 };
+		int saved = errno;
+		long bytes = syscall(SYS_sched_getaffinity, 0, sizeof(mask), mask);
+		errno = saved;
+		for (unsigned i = 0; bytes > 0 && i < (unsigned)bytes * 8; i++)
+			if (mask[i / 64] >> (i % 64) & 1)
+				cpus = i + 1;
+	}
+	return cpus == 0 ? 1 : cpus;
+}
+
+unsigned bp_os_cpu(void)
+{
+	int saved = errno;
+	int cpu = sched_getcpu();
+	errno = saved;
+	return cpu < 0 ? 0 : (unsigned)cpu;
+}
+
+static uint64_t number(const char *text)
+{
+	uint64_t value = 0;
+	while (*text >= '0' && *text <= '9')
+		value = value * 10 + (uint64_t)(*text++ - '0');
+	return value;
+}
+
+/* memory.max (or the older limit_in_bytes) of the process's own cgroup and of those above it; UINT64_MAX: none. */
+static uint64_t cgroup_limit(void)
+{
+	char own[1024], path[1280], value[64];
+	uint64_t limit = UINT64_MAX;
+	if (bp_os_read_file(own, sizeof(own), "/proc/self/cgroup") <= 0)
+		return limit;
+	char *name = strstr(own, "0::");
+	if (name == NULL)
+		return limit;
+	name += 3;
+	name[strcspn(name, "\n")] = '\0';
+	for (;;) {
+		static const char root[] = "/sys/fs/cgroup", file[] = "/memory.max";
+		size_t length = strlen(name);
+		if (length + sizeof(root) + sizeof(file) > sizeof(path))
+			return limit;
+		memcpy(path, root, sizeof(root) - 1);
+		memcpy(path + sizeof(root) - 1, name, length);
+		memcpy(path + sizeof(root) - 1 + length, file, sizeof(file));
+		if (bp_os_read_file(value, sizeof(value), path) > 0 && value[0] >= '0' && value[0] <= '9') {
+			uint64_t bytes = number(value);
+			limit = bytes < limit ? bytes : limit;
+		}
+		char *slash = strrchr(name, '/');
+		if (slash == NULL)
+			return limit;
+		*slash = '\0';
+	}
+}
+
+uint64_t bp_os_memory_limit(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES);
+	uint64_t machine = pages > 0 ? (uint64_t)pages << BP_PAGE_SHIFT : (uint64_t)1 << 30;
+	uint64_t group = cgroup_limit();
+	return group < machine ? group : machine;
+}
+
+uint64_t bp_os_random(void)
+{
+	uint64_t word = 0;
+	const void *bytes = (const void *)getauxval(AT_RANDOM);
+	if (bytes != NULL)
+		memcpy(&word, (const char *)bytes + 8, sizeof(word));
+	return word ^ (uint64_t)(uintptr_t)&word ^ 0x9e3779b97f4a7c15u;
+}
+
+bool bp_os_secure(void)
+{
+	return getauxval(AT_SECURE) != 0;
+}
+
+const char *bp_os_environment(const char *name)
+{
+	size_t length = strlen(name);
+	for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
+		if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=')
+			return *entry + length + 1;
+	return NULL;
+}
+
+long bp_os_read_file(char *text, size_t size, const char *path)
+{
+	int saved = errno;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t filled = 0;
+	long got = fd < 0 ? -1 : 0;
+	while (fd >= 0 && filled + 1 < size) {
+		got = read(fd, text + filled, size - 1 - filled);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		filled += (size_t)got;
+	}
+	if (fd >= 0)
+		close(fd);
+	text[filled] = '\0';
+	errno = saved;
+	return got < 0 ? -1 : (long)filled;
+}
+
+static bool membarrier(int command, unsigned flags, int cpu)
+{
+	int saved = errno;
+	bool done = syscall(SYS_membarrier, command, flags, cpu) == 0;
+	errno = saved;
+	return done;
+}
+
+bool bp_os_restart_register(void)
+{
+	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0);
+}
+
+bool bp_os_restart_cpu(int cpu)
+{
+	return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_FLAG_CPU, cpu);
+}
+
+void bp_os_write(int fd, const char *text, size_t bytes)
+{
+	int saved = errno;
+	while (bytes > 0) {
+		ssize_t done = write(fd, text, bytes);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			break;
+		text += done;
+		bytes -= (size_t)done;
+	}
+	errno = saved;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What the engine asks of the kernel and the process's surroundings, in one place: address space, time, CPUs, limits,
+ * the environment, one line on standard error. Everything here may be called inside malloc: no stdio, no getenv, no
+ * dlsym, nothing that allocates; errno is preserved by all of it.
+ */
+#ifndef BP_SYS_OS_H
+#define BP_SYS_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BP_PAGE_SHIFT 12
+#define BP_PAGE ((size_t)1 << BP_PAGE_SHIFT)
+#define BP_LINE 64
+
+#define bp_likely(x) __builtin_expect(!!(x), 1)
+#define bp_unlikely(x) __builtin_expect(!!(x), 0)
+#define BP_HIDDEN __attribute__((visibility("hidden")))
+
+/* Rounds up to a power of two. */
+static inline size_t bp_round_up(size_t n, size_t unit)
+{
+	return (n + unit - 1) & ~(unit - 1);
+}
+
+/* Address space without access and without memory; NULL where limits refuse it. Left out of core files. */
+void *bp_os_reserve(size_t bytes, size_t alignment);
+/* Makes a reserved piece readable (zeroes), or readable and writable. false: refused, nothing changed. */
+bool bp_os_commit_read(void *start, size_t bytes);
+bool bp_os_commit(void *start, size_t bytes);
+/* Gives the memory back; the addresses stay committed and read as zero. */
+bool bp_os_purge(void *start, size_t bytes);
+/* Asks for huge pages, or for none, on a piece. Advice: a refusal is of no consequence. */
+void bp_os_huge(void *start, size_t bytes, bool wanted);
+void bp_os_unmap(void *start, size_t bytes);
+
+/* Milliseconds of a clock that does not jump. The coarse one is a few ns and up to one tick of the kernel late. */
+uint64_t bp_os_now_ms(void);
+
+/* CPUs the kernel may ever number: indices are below this. */
+unsigned bp_os_possible_cpus(void);
+/* The CPU this thread runs on, by the vDSO; 0 where that can't be known. */
+unsigned bp_os_cpu(void);
+/* Memory this process may hope for: the cgroup's limit or the machine's memory, whichever is smaller. */
+uint64_t bp_os_memory_limit(void);
+/* Seed for the marks of released blocks: AT_RANDOM's bytes. */
+uint64_t bp_os_random(void);
+/* Set-uid and the like: neither environment nor files are to be trusted. */
+bool bp_os_secure(void);
+/* A variable of the environment, read directly; NULL where there is none. */
+const char *bp_os_environment(const char *name);
+/* Reads a small file whole (NUL added). Returns the bytes, -1 where it can't be read. */
+long bp_os_read_file(char *text, size_t size, const char *path);
+
+/* membarrier(2): registers, once, for the expedited rseq command; then restarts the critical sections that run on one
+ * CPU. false: not available. */
+bool bp_os_restart_register(void);
+bool bp_os_restart_cpu(int cpu);
+
+/* Writes text to a descriptor, whole if it can be done, across EINTR and short writes. */
+void bp_os_write(int fd, const char *text, size_t bytes);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * See range.h. What is unusual: a block's slab start is never asked of jemalloc, it follows from the block's address.
+ * A slab of class size s is lcm(s, page) bytes, so the distance of a page from its slab's start, modulo s, differs for
+ * each page of the slab: only one of them makes the block's offset a multiple of s. (A jemalloc configured for larger
+ * slabs has multiples of that length, for which the same arithmetic finds the start of the right cycle.)
+ */
+#include "sys/range.h"
+
+#include <sched.h>
+
+struct bp_range bp_range;
+
+enum {
+	COMMIT_STEP = 2 << 20, /* of the range, a system call each; what mlockall(MCL_FUTURE) makes resident at once */
+	TABLE_STEP = 64 << 10, /* of the table: 64 MiB of range */
+};
+
+static atomic_flag growing = ATOMIC_FLAG_INIT; /* held inside jemalloc's hooks only, which its prefork waits for */
+static size_t carved;                          /* bytes handed to jemalloc; written under growing */
+static size_t table_committed;
+
+bool bp_range_start(size_t wish)
+{
+	for (size_t bytes = wish; bytes >= (size_t)64 << 20; bytes /= 2) {
+		size_t table_bytes = bp_round_up(bytes / BP_PAGE * sizeof(uint32_t), BP_PAGE);
+		char *base = bp_os_reserve(bytes, COMMIT_STEP);
+		if (base == NULL)
+			continue;
+		void *table = bp_os_reserve(table_bytes, BP_PAGE);
+		if (table == NULL) {
+			bp_os_unmap(base, bytes);
+			continue;
+		}
+		bp_range.base = base;
+		bp_range.table = table;
+		bp_range.reserved = bytes;
+		bp_range.secret = (uintptr_t)bp_os_random();
+		return true;
+	}
+	bp_range.secret = (uintptr_t)bp_os_random();
+	return false;
+}
+
+/* Makes everything below `end` (an offset) usable. Called under `growing`. */
+static bool commit_to(size_t end)
+{
+	size_t used = atomic_load_explicit(&bp_range.used, memory_order_relaxed);
+	if (end <= used)
+		return true;
+	size_t target = bp_round_up(end, COMMIT_STEP);
+	if (target > bp_range.reserved)
+		target = bp_range.reserved;
+	size_t table_end = bp_round_up(target / BP_PAGE * sizeof(uint32_t), TABLE_STEP);
+	size_t table_all = bp_round_up(bp_range.reserved / BP_PAGE * sizeof(uint32_t), BP_PAGE);
+	table_end = table_end < table_all ? table_end : table_all;
+	if (table_end > table_committed) {
+		if (!bp_os_commit((char *)bp_range.table + table_committed, table_end - table_committed))
+			return false;
+		table_committed = table_end;
+	}
+	if (!bp_os_commit(bp_range.base + used, target - used))
+		return false;
+	/* Pairs with the relaxed loads in bp_range_has by way of the block's own hand-over. */
+	atomic_store_explicit(&bp_range.used, target, memory_order_release);
+	return true;
+}
+
+void *bp_range_carve(void *at, size_t bytes, size_t alignment)
+{
+	char *piece = NULL;
+	if (bp_range.base == NULL)
+		return NULL;
+	while (atomic_flag_test_and_set_explicit(&growing, memory_order_acquire))
+		sched_yield();
+	size_t start = (size_t)(bp_round_up((uintptr_t)bp_range.base + carved, alignment) - (uintptr_t)bp_range.base);
+	bool fits = bytes <= bp_range.reserved && start <= bp_range.reserved - bytes;
+	if (fits && (at == NULL || at == bp_range.base + start) && commit_to(start + bytes)) {
+		piece = bp_range.base + start;
+		carved = start + bytes;
+	}
+	atomic_flag_clear_explicit(&growing, memory_order_release);
+	return piece;
+}
+
+static _Atomic uint32_t *entry_of(const void *p)
+{
+	return &bp_range.table[((uintptr_t)p - (uintptr_t)bp_range.base) >> BP_PAGE_SHIFT];
+}
+
+void bp_range_note_slab(const void *p, unsigned class)
+{
+	if (bp_range_start_of(p) == class + 1)
+		return;
+	size_t size = bp_class_size(class);
+	unsigned pages = bp_classes[class].slab_pages;
+	uintptr_t start = (uintptr_t)p & ~(BP_PAGE - 1);
+	for (unsigned back = 1; ((uintptr_t)p - start) % size != 0 && back < pages; back++)
+		start -= BP_PAGE;
+	uint32_t entry = (uint32_t)start | (class + 1);
+	for (unsigned i = 0; i < pages; i++)
+		atomic_store_explicit(entry_of((void *)(start + i * BP_PAGE)), entry, memory_order_relaxed);
+}
+
+void bp_range_note_large(const void *p, size_t bytes, unsigned tag)
+{
+	_Atomic uint32_t *entry = entry_of(p);
+	size_t pages = bp_round_up(bytes, BP_PAGE) >> BP_PAGE_SHIFT;
+	atomic_store_explicit(entry, (uint32_t)(uintptr_t)p | tag, memory_order_relaxed);
+	for (size_t i = 1; i < pages; i++)
+		if (atomic_load_explicit(entry + i, memory_order_relaxed) != 0)
+			atomic_store_explicit(entry + i, 0, memory_order_relaxed);
+}
+
+void bp_range_forget(const void *p, size_t bytes)
+{
+	_Atomic uint32_t *entry = entry_of(p);
+	for (size_t pages = bp_round_up(bytes, BP_PAGE) >> BP_PAGE_SHIFT; pages > 0; pages--, entry++)
+		if (atomic_load_explicit(entry, memory_order_relaxed) != 0)
+			atomic_store_explicit(entry, 0, memory_order_relaxed);
+}

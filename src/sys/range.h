@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The one address range that all pooled memory comes from, and its page table.
+ *
+ * Why: release(p) must learn from p alone whether p is a block and of which class, without a header in the block and
+ * without asking jemalloc. One compare says whether p lies in the range; one load from the table gives the class and
+ * where the slab begins; one multiplication says whether p is the start of a block in it.
+ *
+ * An entry is 32 bits for each page of the range: the low half of the slab's start address, whose lowest byte (the start
+ * is page-aligned) holds the tag, class + 1. 0: no block starts in this page. The invariant: an entry is written before the first
+ * block of its page is handed out, under jemalloc's own synchronisation, and never on a hit; so a relaxed load suffices
+ * for whoever holds a block of the page (the hand-over of the block orders it). Whoever holds none (misuse) may read a
+ * stale or a new entry, both of which lead to a report or to the mark's check.
+ *
+ * Range and table are reserved without access and committed together as the range grows, so that mlockall, core files
+ * and RLIMIT_DATA see what is used and no more.
+ *
+ * Read first: struct bp_range, then bp_range_start_of; range.c grows it.
+ */
+#ifndef BP_SYS_RANGE_H
+#define BP_SYS_RANGE_H
+
+#include <stdatomic.h>
+
+#include "size_classes.h"
+#include "sys/os.h"
+
+struct bp_range {
+	char *base;
+	_Atomic size_t used;       /* bytes from base that are committed, table included; release by the grower, relaxed
+	                            * by readers: whoever has a block already synchronised with its grower */
+	_Atomic uint32_t *table;
+	uintptr_t secret;          /* a released block's mark is secret ^ address */
+	size_t reserved;
+	_Atomic bool incomplete;   /* some blocks came from outside the range: no range, or it was full */
+};
+
+extern struct bp_range bp_range BP_HIDDEN __attribute__((aligned(BP_LINE)));
+
+/* Reserves as much as the process's limits allow, at most `wish` bytes. false: nothing could be had; the backend then
+ * works without a range. */
+bool bp_range_start(size_t wish);
+
+/* Carves a committed piece. at: where it must be, or NULL. Serialised by the callers' lock-free wait (a spin that
+ * yields): called from jemalloc's extent hooks only. NULL: full, or `at` is not the next free address. */
+void *bp_range_carve(void *at, size_t bytes, size_t alignment);
+
+/* Says which class the blocks of p's slab have: writes the entries of all its pages if p's does not say so yet. p is
+ * the start of a block of `class`. */
+void bp_range_note_slab(const void *p, unsigned class);
+
+/* A block with pages of its own: its first page's entry is `tag`, the others are cleared. */
+void bp_range_note_large(const void *p, size_t bytes, unsigned tag);
+/* Clears the entries of a piece: its pages have been given back, or its block is no longer out. */
+void bp_range_forget(const void *p, size_t bytes);
+
+static inline bool bp_range_has(const void *p)
+{
+	return (uintptr_t)p - (uintptr_t)bp_range.base < atomic_load_explicit(&bp_range.used, memory_order_relaxed);
+}
+
+/* The tag (class + 1, or BP_TAG_HUGE) of the block that starts at p, 0 where none does. p is in the range. */
+static inline unsigned bp_range_start_of(const void *p)
+{
+	uintptr_t offset = (uintptr_t)p - (uintptr_t)bp_range.base;
+	uint32_t entry = atomic_load_explicit(&bp_range.table[offset >> BP_PAGE_SHIFT], memory_order_relaxed);
+	unsigned tag = entry & 0xff;
+	uint32_t distance = (uint32_t)(uintptr_t)p - (entry - tag);
+	return bp_likely(bp_class_starts_at(tag, distance)) ? tag : 0;
+}
+
+/* The word in which a released block of that class carries its mark: the second, in the 8-byte class the first. */
+static inline uintptr_t *bp_mark_of(void *p, unsigned class)
+{
+	return (uintptr_t *)p + (class != 0);
+}
+
+static inline uintptr_t bp_mark_value(const void *p)
+{
+	return bp_range.secret ^ (uintptr_t)p;
+}
+
+#endif
