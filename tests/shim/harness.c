@@ -124,6 +124,7 @@ int t_child(char *text, size_t size, void (*fn)(void *arg), void *arg)
 		return -1;
 	}
 	if (!pid) {
+		failures = 0;
 		setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 		prctl(PR_SET_DUMPABLE, 0);
 		dup2(pipes[1], STDERR_FILENO);
@@ -197,7 +198,8 @@ static int run_here(const char *name)
 
 static void become(const struct t_test *test, int output)
 {
-	const char *lib = getenv("SHIM_LIB");
+	const char *lib = getenv("SHIM_LIB"), *conf = getenv("BUFPOOL_CONF");
+	char all[1024];
 
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -205,6 +207,10 @@ static void become(const struct t_test *test, int output)
 	dup2(output, STDERR_FILENO);
 	if (lib && *lib)
 		setenv("LD_PRELOAD", lib, 1);
+	if (test->conf) {
+		snprintf(all, sizeof(all), "%s%s%s", conf ? conf : "", conf && *conf ? "," : "", test->conf);
+		setenv("BUFPOOL_CONF", all, 1);
+	}
 	if (test->env)
 		putenv((char *)test->env);
 	execl("/proc/self/exe", program_invocation_name, test->name, (char *)NULL);

@@ -33,7 +33,8 @@ struct t_test {
 	struct t_test *next;
 	unsigned flags;
 	unsigned timeout; /* seconds; 0: 30 */
-	const char *env;  /* one more NAME=VALUE for this test's process */
+	const char *conf; /* key:value,... added to BUFPOOL_CONF for this test's process */
+	const char *env;  /* one more NAME=VALUE for it */
 };
 
 void t_add(struct t_test *test);
