@@ -62,7 +62,7 @@ def measure(argv, env):
 
 
 def pool_share(argv, shim):
-    """Percent of the calls served from the pool; None where the shim wrote no statistics."""
+    """Percent of the calls served from the pool; None where the shim wrote no statistics: was it there at all?"""
     if os.path.exists('stats.json'):
         os.unlink('stats.json')
     measure(argv, environment(shim, 'stats_print:true,stats_path:stats.json'))
@@ -71,7 +71,7 @@ def pool_share(argv, shim):
             counts = json.load(stats)
         return 100 * counts['hits'] / counts['acquired']
     except (OSError, ValueError, KeyError, ZeroDivisionError) as error:
-        say(f'no statistics from the shim: {error!r}')
+        say(f'no statistics from the shim: {error}')
         return None
 
 
@@ -114,10 +114,10 @@ def print_row(first, allocator, cpu, ratio, peak, share):
     print(f'{first:<30}{allocator:<10}{cpu:>10}{ratio:>10}{peak:>13}{share:>12}'.rstrip())
 
 
-def print_table(programs, allocators, runs, wrong, shim):
+def print_table(programs, allocators, runs, wrong, shares):
     print()
     print_row('', '', 'CPU time', 'to glibc', 'peak memory', 'from pool')
-    for label, argv in programs:
+    for label, _ in programs:
         base = statistics.median(run.cpu for run in runs[label, 'glibc'])
         for allocator, _ in allocators:
             first = label if allocator == allocators[0][0] else ''
@@ -127,9 +127,8 @@ def print_table(programs, allocators, runs, wrong, shim):
             rows = runs[label, allocator]
             cpu = statistics.median(run.cpu for run in rows)
             peak = statistics.median(run.peak for run in rows)
-            share = pool_share(argv, shim) if allocator == 'bufpool' else None
-            print_row(first, allocator, f'{cpu:.3f} s', f'{cpu / base:.2f} x', f'{peak:.0f} MB',
-                      '' if share is None else f'{share:.1f} %')
+            share = f'{shares[label]:.1f} %' if allocator == 'bufpool' else ''
+            print_row(first, allocator, f'{cpu:.3f} s', f'{cpu / base:.2f} x', f'{peak:.0f} MB', share)
     count = min(len(rows) for rows in runs.values())
     print(f'\nMedians of {count} interleaved runs. CPU time: user + system. From pool: share of the calls for memory\n'
           'that the cache of their CPU served.', flush=True)
@@ -158,7 +157,11 @@ def main():
     os.chdir(options.inputs)
     runs = measure_all(programs, allocators)
     wrong = failures(runs)
-    print_table(programs, allocators, runs, wrong, options.shim)
+    shares = {label: pool_share(argv, options.shim) for label, argv in programs if (label, 'bufpool') not in wrong}
+    for label, share in shares.items():
+        if share is None:
+            wrong[label, 'bufpool'] = 'no statistics from the shim'
+    print_table(programs, allocators, runs, wrong, shares)
     return 1 if wrong else 0
 
 
