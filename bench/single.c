@@ -36,7 +36,7 @@ static long calibrate(size_t n, double ns)
 
 static void facts(void)
 {
-	static const char *const keys[] = { "mode", "percpu", "backend" };
+	static const char *const keys[] = { "mode", "percpu", "backend", "check", "misuse" };
 	int (*get)(char *, size_t, const char *) = NULL;
 
 	*(void **)&get = dlsym(RTLD_DEFAULT, "bufpool_option_get");
