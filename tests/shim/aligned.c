@@ -197,7 +197,7 @@ TEST(cfree_frees, T_SHIM)
 	CHECK(t_resident() < (size_t)200 << 20); /* 1 GB where it leaked */
 }
 
-TEST(sized_frees_free)
+TEST(sized_frees_free, T_SHIM)
 {
 	void (*free_sized_)(void *, size_t) = t_shim_symbol("free_sized");
 	void (*free_aligned_sized_)(void *, size_t, size_t) = t_shim_symbol("free_aligned_sized");

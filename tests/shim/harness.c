@@ -95,8 +95,6 @@ void *t_shim_symbol(const char *name)
 {
 	void *symbol = dlsym(RTLD_DEFAULT, name);
 
-	if (!symbol && !t_under_shim())
-		t_skip("this libc does not have it");
 	if (!symbol) {
 		t_fail(name, 0, "not to be found");
 		_exit(1);
@@ -161,6 +159,18 @@ double t_now(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* What percpu:auto has to come to here; NULL where this file does not know. */
+static const char *expected_percpu(void)
+{
+#ifdef __x86_64__
+	unsigned *rseq_size = dlsym(RTLD_DEFAULT, "__rseq_size"); /* glibc 2.35 */
+
+	return rseq_size && *rseq_size ? "rseq" : "fallback";
+#else
+	return NULL;
+#endif
+}
+
 /* Every program's first test: without it all others might pass on glibc. */
 TEST(the_shim_is_loaded_in_the_expected_mode, T_SHIM)
 {
@@ -173,6 +183,8 @@ TEST(the_shim_is_loaded_in_the_expected_mode, T_SHIM)
 	CHECK(!strcmp(info.dli_fname, getenv("SHIM_LIB")));
 	CHECK(option_get(value, sizeof(value), "percpu") == 0);
 	t_note("percpu: %s", value);
+	if (percpu && !strcmp(percpu, "auto"))
+		percpu = expected_percpu();
 	CHECK(!percpu || !strcmp(value, percpu));
 	CHECK(option_get(value, sizeof(value), "mode") == 0);
 	CHECK(!strcmp(value, t_pooling() ? "pool" : "pass"));
@@ -183,10 +195,6 @@ static int run_here(const char *name)
 	for (struct t_test *test = first; test; test = test->next) {
 		if (strcmp(test->name, name))
 			continue;
-		if ((test->flags & T_SHIM) && !t_under_shim())
-			t_skip("says nothing about plain glibc");
-		if (test->flags == T_POOL && !t_pooling())
-			t_skip("says nothing about mode:pass");
 		test->run();
 		return t_failures() ? 1 : 0;
 	}
@@ -201,6 +209,7 @@ static void become(const struct t_test *test, int output)
 	const char *lib = getenv("SHIM_LIB"), *conf = getenv("BUFPOOL_CONF");
 	char all[1024];
 
+	unsetenv("MALLOC_PERTURB_"); /* meson's: glibc would write to every page, which is not what is looked at */
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	dup2(output, STDOUT_FILENO);
@@ -293,6 +302,11 @@ static bool run(const struct t_test *test, int number)
 	return status == 0 || (status > 0 && WIFEXITED(status) && WEXITSTATUS(status) == STATUS_SKIP);
 }
 
+static bool applies(const struct t_test *test)
+{
+	return !test->flags || (test->flags == T_POOL ? t_pooling() : t_under_shim());
+}
+
 /* No arguments: every test. One: that test, here and now. */
 int main(int argc, char **argv)
 {
@@ -302,7 +316,8 @@ int main(int argc, char **argv)
 		return run_here(argv[1]);
 	signal(SIGPIPE, SIG_IGN);
 	for (struct t_test *test = first; test; test = test->next)
-		failed += !run(test, ++number);
+		if (applies(test))
+			failed += !run(test, ++number);
 	printf("1..%d\n", number);
 	return failed ? 1 : 0;
 }

@@ -7,7 +7,8 @@
  * or hangs takes no other with it. Results come out as TAP.
  *
  * Environment: SHIM_LIB, the library to preload; empty or missing: none, the same tests against glibc ("reference").
- * SHIM_PERCPU: what the option "percpu" must answer (rseq, fallback, pass). Every other variable reaches the tests.
+ * SHIM_PERCPU: what the option "percpu" must answer: rseq, fallback, pass, or auto, which is rseq where glibc has
+ * registered it. Every other variable reaches the tests.
  *
  * Built with -fno-builtin: a compiler that knows malloc removes half of what is tested here.
  */
@@ -23,8 +24,8 @@ extern "C" {
 #endif
 
 enum {
-	T_SHIM = 1, /* says nothing about glibc: skipped without the shim */
-	T_POOL = 3, /* nor about mode:pass: skipped there too */
+	T_SHIM = 1, /* asks for what glibc doesn't promise: not part of the reference */
+	T_POOL = 2, /* nor jemalloc: not part of mode:pass either */
 };
 
 struct t_test {
@@ -48,7 +49,7 @@ bool t_pooling(void); /* under the shim, and not in mode:pass */
 
 /* A function by its name where the program's own calls would find it; the test fails where there is none. */
 void *t_symbol(const char *name);
-/* The same, but no failure without the shim: skips. For what glibc does not have. */
+/* The same for what only the shim has: ends the test where there is none. */
 void *t_shim_symbol(const char *name);
 
 bool t_is_filled(const void *p, int c, size_t n);

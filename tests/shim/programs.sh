@@ -5,6 +5,7 @@
 # What isn't installed is skipped by name.
 #
 # Usage: programs.sh SHIM
+# shellcheck disable=SC2016 # the scripts expand their own variables
 set -u
 LC_ALL=C
 export LC_ALL
