@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What compilers make of the public header: it stands alone in every dialect, and what it can forbid at compile time is
+ * forbidden. Compilers that aren't here are skipped by name; gcc must be here, it built this test.
+ */
+#include "support.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+TestSuite(headers, .timeout = 60);
+
+static char path[64];
+
+static void write_source(const char *language, const char *text)
+{
+	FILE *f;
+	int fd;
+
+	snprintf(path, sizeof(path), "/tmp/bufpool-headers-XXXXXX%s", language);
+	fd = mkstemps(path, (int)strlen(language));
+	cr_assert_geq(fd, 0);
+	f = fdopen(fd, "w");
+	cr_assert_not_null(f);
+	fputs(text, f);
+	cr_assert_eq(fclose(f), 0);
+}
+
+static bool compiles(struct t_result *r, const char *compiler, const char *standard, const char *optimise)
+{
+	const char *const argv[] = { compiler, standard, optimise, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I",
+		T_INCLUDE, "-c", "-o", "/dev/null", path, NULL };
+
+	t_program(r, argv, NULL, 0);
+	return t_exited(r, 0);
+}
+
+static void expect_alone(const char *compiler, const char *language, const char *const *standards)
+{
+	struct t_result r;
+
+	if (!t_have(compiler))
+		cr_skip_test("%s is not here", compiler);
+	write_source(language, "#include <bufpool/bufpool.h>\n#include <bufpool/bufpool.h>\n"
+		     "extern int not_empty;\nint not_empty = (int)sizeof(struct bufpool_stats);\n");
+	for (; *standards; standards++)
+		cr_expect(compiles(&r, compiler, *standards, "-O2"), "%s %s:\n%s", compiler, *standards, r.text);
+	unlink(path);
+}
+
+static const char *const c[] = { "-std=c11", "-std=c17", "-std=c2x", "-std=gnu11", "-std=gnu2x", NULL };
+static const char *const cxx[] = { "-std=c++11", "-std=c++14", "-std=c++17", "-std=c++20", "-std=gnu++20", NULL };
+
+Test(headers, alone_with_gcc)
+{
+	expect_alone("gcc", ".c", c);
+}
+
+Test(headers, alone_with_clang)
+{
+	expect_alone("clang", ".c", c);
+}
+
+Test(headers, alone_with_gxx)
+{
+	expect_alone("g++", ".cc", cxx);
+}
+
+Test(headers, alone_with_clangxx)
+{
+	expect_alone("clang++", ".cc", cxx);
+}
+
+/* ---- what must not compile ---- */
+
+static void expect_gcc(bool good, const char *body, const char *because)
+{
+	static const char *const optimise[] = { "-O0", "-O2" };
+	char text[1024];
+	struct t_result r;
+
+	snprintf(text, sizeof(text), "#include <bufpool/bufpool.h>\n#include <stdlib.h>\n"
+		 "struct thing { int a, b; };\nint main(void)\n{\n%s\n\treturn 0;\n}\n", body);
+	write_source(".c", text);
+	for (size_t i = 0; i < 2; i++) {
+		cr_expect_eq(compiles(&r, "gcc", "-std=c17", optimise[i]), good, "%s %s: %s", optimise[i], body,
+			     r.text);
+		if (because)
+			cr_expect_not_null(strstr(r.text, because), "%s %s: %s", optimise[i], body, r.text);
+	}
+	unlink(path);
+}
+
+Test(headers, S1_releasing_the_address_of_a_local_does_not_compile)
+{
+	expect_gcc(false, "\tint local = 0;\n\tbufpool_release(&local);", "free-nonheap-object");
+	expect_gcc(false, "\tvoid *p = bufpool_acquire(10);\n\tbufpool_release(&p);", "free-nonheap-object");
+	expect_gcc(false, "\tstruct thing t = { 1, 2 };\n\tbufpool_release(&t);", "free-nonheap-object");
+}
+
+Test(headers, S1_releasing_a_stack_array_does_not_compile)
+{
+	expect_gcc(false, "\tchar array[64];\n\tbufpool_release(array);", "free-nonheap-object");
+	expect_gcc(false, "\tchar array[64];\n\tbufpool_release(array + 16);", "free-nonheap-object");
+	expect_gcc(false, "\tstatic char array[64];\n\tbufpool_release(array);", "free-nonheap-object");
+}
+
+Test(headers, right_use_compiles)
+{
+	expect_gcc(true, "\tvoid *p = bufpool_acquire(10);\n\tbufpool_release(p);", NULL);
+	expect_gcc(true, "\tint *p = bufpool_acquire_zeroed(40);\n\tp = bufpool_resize(p, 80);\n"
+		   "\tbufpool_release_sized(p, 80);", NULL);
+	expect_gcc(true, "\tvoid *b[4];\n\tbufpool_release_many(b, bufpool_acquire_many(b, 4, 64));", NULL);
+	expect_gcc(true, "\tchar *s = bufpool_strndup(\"text\", 4);\n\tbufpool_release(s);", NULL);
+	expect_gcc(true, "\tsize_t n;\n\tchar *p = bufpool_acquire_at_least(&n, 10);\n\tif (p)\n\t\tp[n - 1] = 0;\n"
+		   "\tbufpool_release_wiped(p, n);", NULL);
+}
+
+Test(headers, mixing_with_malloc_and_free_does_not_compile)
+{
+	expect_gcc(false, "\tvoid *p = malloc(10);\n\tbufpool_release(p);", "mismatched-dealloc");
+	expect_gcc(false, "\tvoid *p = bufpool_acquire(10);\n\tfree(p);", "mismatched-dealloc");
+}
+
+Test(headers, dropping_a_block_does_not_compile)
+{
+	expect_gcc(false, "\tbufpool_acquire(10);", "unused-result");
+	expect_gcc(false, "\tvoid *p = bufpool_acquire(10);\n\tbufpool_resize(p, 20);\n\tbufpool_release(p);",
+		   "unused-result");
+	expect_gcc(false, "\tvoid *b[4];\n\tbufpool_acquire_many(b, 4, 10);\n\tbufpool_release_many(b, 4);",
+		   "unused-result");
+}
+
+Test(headers, null_where_none_is_allowed_does_not_compile)
+{
+	expect_gcc(false, "\tvoid *p = bufpool_acquire_at_least(NULL, 10);\n\tbufpool_release(p);", "nonnull");
+	expect_gcc(false, "\treturn bufpool_stats_get(NULL, NULL);", "nonnull");
+}
+
+/* The traps of fortification: writing the whole capacity is right after acquire_at_least, and only there. */
+Test(headers, fortified_writes_to_the_whole_capacity_run)
+{
+	struct t_result r;
+	const char *const argv[] = { T_FORTIFIED, NULL };
+
+	t_program(&r, argv, NULL, 0);
+	cr_assert(t_exited(&r, 0), "status %x: %s", r.status, r.text);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A program that the API tests start with a BUFPOOL_CONF or a limit of their own: options are read once, at the start.
+ * One command per process; the exit status is 0 where all was well, and what went wrong is printed.
+ */
+#include "support.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static unsigned wrong;
+
+#define CHECK(condition) \
+	do { \
+		if (!(condition) && ++wrong) \
+			printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+	} while (0)
+
+static struct bufpool_stats stats(void)
+{
+	struct bufpool_stats s = { .size = sizeof(s) };
+
+	CHECK(!bufpool_stats_get(&s, NULL));
+	return s;
+}
+
+static void option(const char *key)
+{
+	char value[256] = "";
+
+	CHECK(!bufpool_option_get(value, sizeof(value), key));
+	puts(value);
+}
+
+static void cap(const char *bytes)
+{
+	const size_t n = strtoul(bytes, NULL, 10);
+	struct bufpool_stats before;
+	char percpu[32] = "";
+
+	bufpool_option_get(percpu, sizeof(percpu), "percpu");
+	bufpool_release(bufpool_acquire(n));
+	before = stats();
+	if (before.passed_through && strcmp(percpu, "rseq"))
+		return; /* blocks of n bytes pass through here: there is no pool to look at */
+	CHECK(!before.passed_through);
+	CHECK(!before.over_cap && !before.dropped_cap);
+	CHECK(before.cached >= 1);
+	bufpool_release(bufpool_acquire(n + 1));
+	CHECK(stats().over_cap == 1 && stats().dropped_cap == 1);
+	CHECK(stats().cached == before.cached);
+}
+
+static void use(const char *unused)
+{
+	struct t_owner *o = calloc(1, sizeof(*o));
+
+	(void)unused;
+	CHECK(o != NULL);
+	o->random = 17;
+	CHECK(!t_owner_run(o, 5000));
+	bufpool_advance_epoch(NULL);
+	bufpool_tick();
+	CHECK(!t_owner_run(o, 5000));
+	CHECK(!stats().in_use || stats().passed_through);
+	CHECK(t_balanced());
+	free(o);
+}
+
+static void release_twice(const char *unused)
+{
+	void *p = bufpool_acquire(100), *again = t_launder(p);
+
+	(void)unused;
+	bufpool_release(p);
+	bufpool_release(again);
+	printf("misuse %" PRIu64 "\n", stats().misuse);
+}
+
+/* Takes blocks of all sizes until there are none: then ENOMEM, and everything held is whole. */
+static void exhaust(const char *bytes)
+{
+	const size_t n = strtoul(bytes, NULL, 10);
+	void **first = NULL, **p;
+	size_t count = 0;
+
+	errno = 0;
+	while (count < ((size_t)3 << 30) / n && (p = bufpool_acquire(n))) {
+		*p = first;
+		first = p;
+		count++;
+	}
+	CHECK(count == ((size_t)3 << 30) / n || errno == ENOMEM);
+	printf("%zu blocks\n", count);
+	while ((p = first)) {
+		first = *p;
+		bufpool_release(p);
+		count--;
+	}
+	CHECK(!count);
+	CHECK(!stats().misuse);
+	CHECK(t_balanced());
+	if (n <= 65536 && (p = bufpool_acquire(n)))
+		bufpool_release(p);
+}
+
+/* acquire_many where there is not enough: fewer, the rest NULL, ENOMEM. */
+static void partial(const char *bytes)
+{
+	const size_t n = strtoul(bytes, NULL, 10);
+	enum { COUNT = 20000 };
+	static void *blocks[COUNT];
+	size_t got;
+
+	memset(blocks, 0x5a, sizeof(blocks));
+	errno = 0;
+	got = bufpool_acquire_many(blocks, COUNT, n);
+	printf("%zu of %d\n", got, COUNT);
+	CHECK(got < COUNT && errno == ENOMEM);
+	for (size_t i = 0; i < COUNT; i++)
+		CHECK((i < got) == (blocks[i] != NULL));
+	bufpool_release_many(blocks, COUNT);
+	CHECK(!stats().in_use);
+	CHECK(t_balanced());
+}
+
+/* burst_tool.c */
+void t_burst(const char *epoch_ms);
+void t_burst_tick(const char *epoch_ms);
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*run)(const char *argument);
+	} commands[] = { { "option", option }, { "cap", cap }, { "use", use }, { "double", release_twice },
+		{ "exhaust", exhaust }, { "partial", partial }, { "burst", t_burst }, { "tick", t_burst_tick } };
+
+	for (size_t i = 0; argc > 1 && i < T_COUNT(commands); i++) {
+		if (strcmp(argv[1], commands[i].name))
+			continue;
+		commands[i].run(argv[2]);
+		return wrong ? 1 : 0;
+	}
+	fprintf(stderr, "no such command\n");
+	return 2;
+}

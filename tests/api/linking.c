@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What linking does: neither library replaces the program's malloc, the shared one exports bufpool_* and nothing else,
+ * and every function of the header is there in both.
+ */
+#include "support.h"
+
+#include <criterion/criterion.h>
+#include <ctype.h>
+#include <dlfcn.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(linking, .timeout = 30);
+
+static const char *library(void)
+{
+	static Dl_info info;
+
+	cr_assert_neq(dladdr((void *)(uintptr_t)bufpool_release, &info), 0);
+	return info.dli_fname;
+}
+
+static void expect_own_malloc(const char *tool)
+{
+	const char *const argv[] = { tool, NULL };
+	struct t_result r;
+
+	t_program(&r, argv, NULL, 0);
+	cr_assert(t_exited(&r, 0), "%s: %s", tool, r.text);
+}
+
+Test(linking, the_shared_library_leaves_malloc_alone)
+{
+	expect_own_malloc(T_SHARED_TOOL);
+}
+
+Test(linking, the_static_library_leaves_malloc_alone)
+{
+	expect_own_malloc(T_STATIC_TOOL);
+}
+
+static char symbols[1 << 16];
+
+static void exported(void)
+{
+	const char *const argv[] = { "nm", "-D", "--defined-only", "--format=posix", library(), NULL };
+	struct t_result r;
+
+	if (!t_have("nm"))
+		cr_skip_test("nm is not here");
+	t_program(&r, argv, NULL, 0);
+	cr_assert(t_exited(&r, 0), "%s", r.text);
+	cr_assert_lt(strlen(r.text), sizeof(r.text) - 1);
+	symbols[0] = '\n';
+	strcpy(symbols + 1, r.text);
+}
+
+Test(linking, the_shared_library_exports_bufpool_names_only)
+{
+	char *line, *rest;
+	unsigned count = 0;
+
+	exported();
+	for (line = strtok_r(symbols, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		char name[128], type;
+
+		cr_assert_eq(sscanf(line, "%127s %c", name, &type), 2, "%s", line);
+		/* The symbol versions' own entries are absolute and carry the library's name. */
+		cr_expect(!strncmp(name, "bufpool_", 8) || (type == 'A' && !strncmp(name, "BUFPOOL", 7)) ||
+			  (type == 'A' && !strncmp(name, "libbufpool", 10)), "%s is exported", line);
+		count += !strncmp(name, "bufpool_", 8);
+	}
+	cr_assert_geq(count, 25);
+}
+
+Test(linking, every_function_of_the_header_is_exported)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz_";
+	static char header[1 << 16];
+	FILE *f = fopen(T_INCLUDE "/bufpool/bufpool.h", "r");
+	unsigned count = 0;
+
+	exported();
+	cr_assert_not_null(f);
+	header[fread(header, 1, sizeof(header) - 1, f)] = 0;
+	fclose(f);
+	for (char *at = header; (at = strstr(at, "\nBUFPOOL_API")); at++) {
+		char *name = at + 12, wanted[128];
+		size_t n;
+
+		/* The declaration's first name that a parenthesis follows. */
+		while ((name = strstr(name, "bufpool_")) && (n = strspn(name, letters)) && name[n] != '(')
+			name += n;
+		cr_assert_not_null(name);
+		snprintf(wanted, sizeof(wanted), "\n%.*s ", (int)strspn(name, letters), name);
+		cr_expect_not_null(strstr(symbols, wanted), "%s is not exported", wanted + 1);
+		count++;
+	}
+	cr_assert_geq(count, 30, "%u declarations found", count);
+}
