@@ -190,6 +190,16 @@ void bp_magazines_purge(void)
 	atomic_flag_clear_explicit(&purging, memory_order_release);
 }
 
+void bp_magazines_child(void)
+{
+	free_list = (struct bp_stack){ 0 };
+	atomic_store_explicit(&free_count, 0, memory_order_relaxed);
+	atomic_store_explicit(&used, 1, memory_order_relaxed);
+	atomic_flag_clear_explicit(&committing, memory_order_relaxed);
+	atomic_flag_clear_explicit(&purging, memory_order_relaxed);
+	__builtin_memset(on_chain, 0, atomic_load_explicit(&committed, memory_order_relaxed) / 8);
+}
+
 size_t bp_magazines_bytes(void)
 {
 	return (size_t)atomic_load_explicit(&used, memory_order_relaxed) * (ROW_BYTES + sizeof(struct link));

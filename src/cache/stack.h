@@ -45,6 +45,8 @@ bool bp_stack_is_empty(struct bp_stack *s);
 /* Gives the memory of free magazines back to the kernel where whole pages of them are free. O(free magazines); for
  * the time after a burst. */
 void bp_magazines_purge(void);
+/* In the child of a fork whose parent had more threads: every magazine that was taken is lost, and all start anew. */
+void bp_magazines_child(void);
 /* Bytes of memory that the table may hold: for statistics and tests. */
 size_t bp_magazines_bytes(void);
 uint32_t bp_magazines_free(void);

@@ -309,3 +309,12 @@ void bp_percpu_child(struct bp_slabs s)
 		}
 	}
 }
+
+uint32_t bp_percpu_forget(struct bp_slabs s, int cpu, unsigned class)
+{
+	uint32_t count = bp_percpu_count(s, cpu, class);
+	uint64_t word = word_of(s, cpu, class);
+	if (count > 0)
+		atomic_store_explicit(&bp_slab_of(s, cpu)->heads[class].word, word - count, memory_order_relaxed);
+	return count;
+}

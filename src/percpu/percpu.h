@@ -167,5 +167,7 @@ bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, b
 
 /* In the child of a fork: frees what threads that do not exist here had closed or locked. */
 void bp_percpu_child(struct bp_slabs s);
+/* There, too: empties a stack without looking at its blocks. How many there were. */
+uint32_t bp_percpu_forget(struct bp_slabs s, int cpu, unsigned class);
 
 #endif

@@ -188,6 +188,13 @@ uint64_t bp_os_random(void)
 	return word ^ (uint64_t)(uintptr_t)&word ^ 0x9e3779b97f4a7c15u;
 }
 
+/* Valgrind's tools preload a library of their own into every program that they run. */
+bool bp_os_emulated(void)
+{
+	const char *preload = bp_os_environment("LD_PRELOAD");
+	return preload != NULL && strstr(preload, "vgpreload") != NULL;
+}
+
 bool bp_os_secure(void)
 {
 	return getauxval(AT_SECURE) != 0;

@@ -47,6 +47,8 @@ unsigned bp_os_cpu(void);
 uint64_t bp_os_memory_limit(void);
 /* Seed for the marks of released blocks: AT_RANDOM's bytes. */
 uint64_t bp_os_random(void);
+/* Under valgrind, which replaces malloc and looks for errors that a pool would hide. */
+bool bp_os_emulated(void);
 /* Set-uid and the like: neither environment nor files are to be trusted. */
 bool bp_os_secure(void);
 /* A variable of the environment, read directly; NULL where there is none. */

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The public functions on blocks: each a few lines over the engine. include/bufpool/bufpool.h is their documentation.
+ *
+ * What is unusual: acquire and release are the engine's hit path itself, inlined here, so that a call costs one call.
+ */
+#include "bufpool/bufpool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/block.h"
+#include "cache/epoch.h"
+#include "cache/misuse.h"
+
+#define POOL (&bp_default_pool)
+
+/* Named pools come with their own issue; until then there is no such pointer. */
+static void only_default(const struct bufpool *pool)
+{
+	if (bp_unlikely(pool != NULL))
+		bp_misuse_report(POOL, BP_MISUSE_FOREIGN, pool, 0, true);
+}
+
+void *bufpool_acquire(size_t n)
+{
+	return bp_pool_acquire(POOL, n, false);
+}
+
+void *bufpool_acquire_from(struct bufpool *pool, size_t n)
+{
+	only_default(pool);
+	return bp_pool_acquire(POOL, n, false);
+}
+
+void *bufpool_acquire_zeroed(size_t n)
+{
+	return bp_pool_acquire(POOL, n, true);
+}
+
+void *bufpool_acquire_array(size_t count, size_t size)
+{
+	size_t n;
+	if (__builtin_mul_overflow(count, size, &n)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return bp_pool_acquire(POOL, n, false);
+}
+
+void *bufpool_acquire_aligned(size_t alignment, size_t n)
+{
+	if (alignment == 0 || (alignment & (alignment - 1)) != 0) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return bp_block_aligned(POOL, alignment, n, false);
+}
+
+void *bufpool_acquire_at_least(size_t *capacity, size_t n)
+{
+	void *p = bp_pool_acquire(POOL, n, false);
+	if (p != NULL)
+		*capacity = bp_block_capacity(p);
+	return p;
+}
+
+size_t bufpool_acquire_many(void **out, size_t count, size_t n)
+{
+	size_t got = 0;
+	while (got < count && (out[got] = bp_pool_acquire(POOL, n, false)) != NULL)
+		got++;
+	if (got < count)
+		memset(out + got, 0, (count - got) * sizeof(*out));
+	return got;
+}
+
+void *bufpool_resize(void *p, size_t n)
+{
+	return bp_block_resize(POOL, p, SIZE_MAX, n);
+}
+
+void *bufpool_resize_used(void *p, size_t used, size_t n)
+{
+	return bp_block_resize(POOL, p, used, n);
+}
+
+char *bufpool_strndup(const char *s, size_t n)
+{
+	size_t length = strnlen(s, n);
+	char *copy = bp_pool_acquire(POOL, length + 1, false);
+	if (copy == NULL)
+		return NULL;
+	memcpy(copy, s, length);
+	copy[length] = '\0';
+	return copy;
+}
+
+void *bufpool_memdup(const void *src, size_t n)
+{
+	void *copy = bp_pool_acquire(POOL, n, false);
+	return copy == NULL || n == 0 ? copy : memcpy(copy, src, n);
+}
+
+void bufpool_release(void *p)
+{
+	bp_pool_release(POOL, p);
+}
+
+void bufpool_release_sized(void *p, size_t n)
+{
+	if (p != NULL && bp_unlikely(!bp_block_has_size(POOL, p, n))) {
+		bp_misuse_report(POOL, BP_MISUSE_SIZE, p, bp_block_capacity(p), true);
+		return;
+	}
+	bp_pool_release(POOL, p);
+}
+
+void bufpool_release_aligned_sized(void *p, size_t alignment, size_t n)
+{
+	size_t rounded = alignment <= BP_PAGE ? bp_round_up(n == 0 ? 1 : n, alignment == 0 ? 1 : alignment) : 0;
+	if (rounded != 0 && bp_block_has_size(POOL, p, rounded))
+		bp_pool_release(POOL, p);
+	else if (p == NULL || bp_block_capacity(p) >= n)
+		bp_pool_release(POOL, p);
+	else
+		bp_misuse_report(POOL, BP_MISUSE_SIZE, p, bp_block_capacity(p), true);
+}
+
+void bufpool_release_wiped(void *p, size_t used)
+{
+	if (p != NULL && (bp_block_is(p) || !bp_range_has(p))) {
+		size_t capacity = bp_block_capacity(p);
+		explicit_bzero(p, used < capacity ? used : capacity);
+	}
+	bp_pool_release(POOL, p);
+}
+
+void bufpool_release_many(void *const *blocks, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (blocks[i] != NULL)
+			bp_pool_release(POOL, blocks[i]);
+}
+
+size_t bufpool_capacity(const void *p)
+{
+	return bp_block_capacity(p);
+}
+
+size_t bufpool_good_size(size_t n)
+{
+	bp_pool_start(POOL);
+	return bp_block_good_size(POOL, n);
+}
+
+bool bufpool_owns(const void *p)
+{
+	return bp_block_is(p);
+}
+
+int bufpool_tick(void)
+{
+	return bp_pool_start(POOL) ? bp_epoch_tick(POOL) : -1;
+}
+
+void bufpool_advance_epoch(struct bufpool *pool)
+{
+	only_default(pool);
+	if (bp_pool_start(POOL))
+		bp_epoch_advance(POOL);
+}
+
+size_t bufpool_trim(struct bufpool *pool, size_t keep)
+{
+	only_default(pool);
+	return bp_pool_start(POOL) ? bp_epoch_trim(POOL, keep) : 0;
+}
+
+unsigned bufpool_version(void)
+{
+	return BUFPOOL_VERSION;
+}
+
+const char *bufpool_version_string(void)
+{
+	return "0.1.0";
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The misses: what acquire does when this CPU's stack has nothing. Order: the stack again (a count of pops that ran out,
+ * another CPU by now), the shared level, the victim, for large classes another CPU, jemalloc.
+ *
+ * Invariant: a block that leaves here has no mark. Blocks from the stacks and levels must carry one, fresh blocks get
+ * theirs cleared (jemalloc may return a block that went back with its mark on).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cache/epoch.h"
+#include "cache/misuse.h"
+#include "cache/options.h"
+#include "cache/policy.h"
+#include "cache/release.h"
+#include "sys/backend.h"
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static void *out_of_memory(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+static void *pass(struct bp_pool *pool, size_t n, bool zero)
+{
+	add(&pool->passed, 1);
+	atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
+	void *p = zero ? bp_backend_pass_calloc(1, n) : bp_backend_pass_malloc(n);
+	return p == NULL ? out_of_memory() : p;
+}
+
+void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool zero)
+{
+	add(&pool->passed, 1);
+	atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
+	void *p = bp_backend_pass_aligned(alignment, n);
+	if (p != NULL && zero)
+		memset(p, 0, n);
+	return p == NULL ? out_of_memory() : p;
+}
+
+/* A block that its program wrote to after its release, or that two threads released at once, is never used again. */
+static void set_aside(struct bp_pool *pool, unsigned class, void *p)
+{
+	add(&pool->counts[class].set_aside, 1);
+	bool strict = atomic_load_explicit(&bp_options.check, memory_order_relaxed) == BP_CHECK_STRICT;
+	bp_misuse_report(pool, BP_MISUSE_WRITE, p, bp_class_size(class), strict || !bp_misuse_lenient);
+}
+
+/* Keeps the rest of a magazine on this CPU, as much as fits; what doesn't goes back to its level. */
+static void keep_rest(struct bp_pool *pool, struct bp_level *from, int cpu, unsigned class, uint32_t magazine)
+{
+	uint32_t n = bp_magazine_count(magazine);
+	void **slots = bp_magazine_slots(magazine);
+	size_t put = 0;
+	if (cpu >= 0)
+		put = bp_percpu_push_batch(pool->slabs, cpu, class, slots, n);
+	add(&pool->counts[class].cpu_in, put);
+	if (put == n) {
+		bp_magazine_free(magazine);
+		return;
+	}
+	memmove(slots, slots + put, (n - put) * sizeof(*slots));
+	bp_magazine_set_count(magazine, n - (uint32_t)put);
+	bp_pool_put(pool, from, class, magazine);
+}
+
+/* One block from a level. NULL: nothing there. */
+static void *from_level(struct bp_pool *pool, struct bp_level *l, _Atomic uint64_t *counter, int cpu, unsigned class)
+{
+	uint32_t magazine;
+	while ((magazine = bp_pool_take(pool, l, class)) != 0) {
+		uint32_t n = bp_magazine_count(magazine) - 1;
+		void *p = bp_magazine_slots(magazine)[n];
+		bp_magazine_set_count(magazine, n);
+		keep_rest(pool, l, cpu, class, magazine);
+		add(counter, 1);
+		if (bp_likely(bp_pool_unmark(p, class)))
+			return p;
+		set_aside(pool, class, p);
+	}
+	return NULL;
+}
+
+/* ---- stealing ---- */
+
+struct loot {
+	struct bp_pool *pool;
+	void *block;
+};
+
+/* Takes one for itself; the rest goes to the shared level. */
+static void share_loot(void *ctx, unsigned class, void **blocks, size_t count)
+{
+	struct loot *loot = ctx;
+	add(&loot->pool->counts[class].cpu_out, count);
+	loot->block = blocks[--count];
+	bp_pool_put_blocks(loot->pool, bp_pool_shared(loot->pool, bp_pool_epoch(loot->pool)), class, blocks, count);
+}
+
+/* From the first other CPU that has some. At most once a millisecond: it costs that CPU an interrupt. */
+static void *steal(struct bp_pool *pool, int cpu, unsigned class)
+{
+	uint64_t now = bp_os_now_ms(), last = atomic_load_explicit(&pool->last_steal, memory_order_relaxed);
+	if (now == last || !atomic_compare_exchange_strong_explicit(&pool->last_steal, &last, now, memory_order_relaxed,
+								    memory_order_relaxed))
+		return NULL;
+	for (unsigned i = 1; i < pool->slabs.cpus && i <= BP_DRAIN_STEP; i++) {
+		int other = (int)(((unsigned)cpu + i) % pool->slabs.cpus);
+		struct loot loot = { pool, NULL };
+		if (bp_percpu_count(pool->slabs, other, class) == 0)
+			continue;
+		bp_percpu_take(pool->slabs, other, class, class, share_loot, &loot);
+		if (loot.block == NULL)
+			continue;
+		add(&pool->counts[class].from_steal, 1);
+		if (bp_pool_unmark(loot.block, class))
+			return loot.block;
+		set_aside(pool, class, loot.block);
+	}
+	return NULL;
+}
+
+/* ---- jemalloc ---- */
+
+static void created(struct bp_pool *pool, unsigned class, size_t n)
+{
+	add(&pool->counts[class].created, n);
+	bp_pool_outside(pool, (int64_t)(n * bp_class_size(class)));
+}
+
+/* Buffers that fills work in: a slab of the smallest class has 512 blocks, too many for small stacks. */
+static struct {
+	atomic_flag taken;
+	void *blocks[512];
+} buffers[4];
+
+static int take_buffer(void)
+{
+	for (int i = 0; i < (int)(sizeof(buffers) / sizeof(*buffers)); i++)
+		if (!atomic_flag_test_and_set_explicit(&buffers[i].taken, memory_order_acquire))
+			return i;
+	return -1;
+}
+
+void bp_acquire_child(void)
+{
+	for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
+		atomic_flag_clear_explicit(&buffers[i].taken, memory_order_relaxed);
+}
+
+/* The first block is the caller's, the others are cached with their marks on. */
+static void *distribute(struct bp_pool *pool, int cpu, unsigned class, void **blocks, size_t n)
+{
+	created(pool, class, n);
+	for (size_t i = 1; i < n; i++)
+		*bp_mark_of(blocks[i], class) = bp_mark_value(blocks[i]);
+	size_t put = cpu < 0 ? 0 : bp_percpu_push_batch(pool->slabs, cpu, class, blocks + 1, n - 1);
+	add(&pool->counts[class].cpu_in, put);
+	bp_pool_put_blocks(pool, bp_pool_shared(pool, bp_pool_epoch(pool)), class, blocks + 1 + put, n - 1 - put);
+	return blocks[0];
+}
+
+static void *fill(struct bp_pool *pool, int cpu, unsigned class)
+{
+	struct bp_counts *c = &pool->counts[class];
+	uint32_t before = atomic_load_explicit(&c->fill, memory_order_relaxed);
+	unsigned wanted = bp_policy_fill(class, before == 0 ? 1 : before, bp_backend_slab_blocks(class));
+	int buffer = wanted > 1 ? take_buffer() : -1;
+	void *one, **blocks = buffer < 0 ? &one : buffers[buffer].blocks;
+	size_t n = bp_backend_fill(blocks, buffer < 0 ? 1 : wanted, class);
+	atomic_store_explicit(&c->fill, wanted, memory_order_relaxed);
+	void *p = n == 0 ? NULL : !bp_range_has(blocks[0]) ? blocks[0] : distribute(pool, cpu, class, blocks, n);
+	if (buffer >= 0)
+		atomic_flag_clear_explicit(&buffers[buffer].taken, memory_order_release);
+	return p;
+}
+
+static void *from_backend(struct bp_pool *pool, int cpu, unsigned class, bool zero)
+{
+	bool alone = bp_backend_slab_blocks(class) == 1 && bp_class_size(class) > BP_PAGE;
+	void *p = alone ? bp_backend_one(class, zero) : fill(pool, cpu, class);
+	if (p == NULL)
+		return out_of_memory();
+	if (!bp_range_has(p)) {
+		add(&pool->passed, 1);
+	} else {
+		if (alone)
+			created(pool, class, 1);
+		add(&pool->counts[class].from_fill, 1);
+	}
+	if (!alone && zero)
+		memset(p, 0, bp_class_size(class));
+	else if (!zero)
+		*bp_mark_of(p, class) = 0;
+	return p;
+}
+
+/* ---- the entries ---- */
+
+/* This CPU's stack once more: its count of pops had run out, or this is the portable mode, or the thread has moved. */
+static void *from_cpu(struct bp_pool *pool, int cpu, unsigned class)
+{
+	void *p;
+	while (cpu >= 0 && (p = bp_percpu_pop(pool->slabs, cpu, class)) != NULL) {
+		if (bp_likely(bp_pool_unmark(p, class)))
+			return p;
+		set_aside(pool, class, p);
+	}
+	return NULL;
+}
+
+static void *from_cache(struct bp_pool *pool, int cpu, unsigned class)
+{
+	struct bp_counts *c = &pool->counts[class];
+	uint32_t epoch = bp_pool_epoch(pool);
+	void *p = from_cpu(pool, cpu, class);
+	if (p != NULL)
+		return p;
+	bp_pool_pressed(pool, cpu, class, BP_PRESS_UNDERFLOW);
+	p = from_level(pool, bp_pool_shared(pool, epoch), &c->from_shared, cpu, class);
+	if (p == NULL)
+		p = from_level(pool, bp_pool_victim(pool, epoch), &c->from_victim, cpu, class);
+	if (p == NULL && cpu >= 0 && bp_policy_steals(class))
+		p = steal(pool, cpu, class);
+	return p;
+}
+
+void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
+{
+	if (!bp_pool_start(pool) || class < pool->first_class || class >= pool->classes ||
+	    atomic_load_explicit(&pool->passing, memory_order_relaxed))
+		return bp_pool_acquire_other(pool, bp_class_size(class), zero);
+	int cpu = bp_percpu_enter(pool->slabs, bp_pool_epoch(pool));
+	void *p = bp_percpu_mode() == BP_PERCPU_RSEQ ? NULL : from_cpu(pool, cpu, class);
+	if (p == NULL) {
+		bp_epoch_poll(pool, cpu, class);
+		p = from_cache(pool, cpu, class);
+		if (p == NULL)
+			return from_backend(pool, cpu, class, zero);
+	}
+	if (zero)
+		memset(p, 0, bp_class_size(class));
+	return p;
+}
+
+void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bool zero)
+{
+	set_aside(pool, class, p);
+	return bp_pool_acquire_miss(pool, class, zero);
+}
+
+void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero)
+{
+	bp_epoch_poll(pool, -1, 0);
+	void *p = bp_backend_large(n, alignment, zero);
+	if (p == NULL)
+		return out_of_memory();
+	if (!zero)
+		*bp_mark_of(p, BP_CLASS_COUNT) = 0;
+	if (!bp_range_has(p)) {
+		add(&pool->passed, 1);
+		return p;
+	}
+	unsigned tag = bp_range_start_of(p);
+	if (tag - 1 < pool->classes) {
+		created(pool, tag - 1, 1);
+		add(&pool->counts[tag - 1].from_fill, 1);
+		return p;
+	}
+	add(&pool->large_acquired, 1);
+	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_backend_usable(p), memory_order_relaxed);
+	return p;
+}
+
+void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
+{
+	if (!bp_pool_start(pool) || atomic_load_explicit(&pool->passing, memory_order_relaxed))
+		return pass(pool, n, zero);
+	if (n > pool->cap)
+		return bp_pool_acquire_large(pool, n, 1, zero);
+	unsigned class = bp_class_of(n);
+	return class < pool->first_class ? pass(pool, n, zero) : bp_pool_acquire_miss(pool, class, zero);
+}

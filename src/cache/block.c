@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * See block.h. Sizes of blocks within the range come from the page table; what lies outside is jemalloc's own and is
+ * asked there.
+ */
+#include "cache/block.h"
+
+#include <string.h>
+
+#include "cache/release.h"
+#include "sys/backend.h"
+
+bool bp_block_is(const void *p)
+{
+	return bp_range_has(p) && bp_range_start_of(p) != 0;
+}
+
+size_t bp_block_capacity(const void *p)
+{
+	if (p == NULL)
+		return 0;
+	unsigned tag = bp_range_has(p) ? bp_range_start_of(p) : BP_TAG_HUGE;
+	return tag == 0 || tag == BP_TAG_HUGE ? bp_backend_usable(p) : bp_class_size(tag - 1);
+}
+
+size_t bp_block_good_size(struct bp_pool *pool, size_t n)
+{
+	size_t limit = pool->cap;
+	return n <= limit ? bp_class_size(bp_class_of(n)) : bp_backend_good_size(n);
+}
+
+/* Blocks that are never kept are resized where they lie, if there is room behind them. */
+static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
+{
+	if (n <= now && (n > pool->cap ? n > now / 2 : bp_class_of(n) + 1 == bp_range_start_of(p)))
+		return true;
+	if (now <= pool->cap || n <= pool->cap || !bp_backend_large_resize(p, n))
+		return false;
+	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_backend_usable(p) - (int64_t)now, memory_order_relaxed);
+	return true;
+}
+
+void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
+{
+	size_t now = bp_block_capacity(p);
+	if (p != NULL && bp_range_has(p) && resize_in_place(pool, p, now, n))
+		return p;
+	void *fresh = bp_pool_acquire(pool, n, false);
+	if (fresh == NULL || p == NULL)
+		return fresh;
+	used = used < now ? used : now;
+	memcpy(fresh, p, used < n ? used : n);
+	bp_pool_release(pool, p);
+	return fresh;
+}
+
+/* Every class whose size is a multiple of the alignment starts its blocks aligned (slabs and large blocks begin at a
+ * page), up to a page; rounding n up to the alignment leads to such a class. */
+void *bp_block_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool zero)
+{
+	size_t rounded = bp_round_up(n == 0 ? 1 : n, alignment);
+	if (rounded < n)
+		rounded = SIZE_MAX;
+	if (alignment <= BP_PAGE && (rounded > pool->cap || bp_class_size(bp_class_of(rounded)) % alignment == 0))
+		return bp_pool_acquire(pool, rounded, zero);
+	if (!bp_pool_start(pool) || atomic_load_explicit(&pool->passing, memory_order_relaxed))
+		return bp_pool_pass_aligned(pool, alignment, n, zero);
+	return bp_pool_acquire_large(pool, n == 0 ? 1 : n, alignment, zero);
+}
+
+bool bp_block_has_size(struct bp_pool *pool, const void *p, size_t n)
+{
+	if (!bp_range_has(p))
+		return true;
+	unsigned tag = bp_range_start_of(p);
+	if (tag == 0)
+		return true; /* the release itself finds out */
+	if (n <= pool->cap)
+		return bp_class_of(n) + 1 == tag;
+	return n <= bp_backend_usable(p) && (tag == BP_TAG_HUGE || n > (tag == 1 ? 0 : bp_class_size(tag - 2)));
+}

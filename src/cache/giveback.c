@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * See giveback.h. A step takes a magazine: at most 64 small blocks at 15 to 45 ns each, or a few large ones. Pages are
+ * purged after each BP_PURGE_BYTES, and once more when the queue has run empty.
+ *
+ * A thread that is inside jemalloc (this is then a signal handler) can't give back: the magazine returns to its queue,
+ * large blocks wait in `deferred`.
+ */
+#include "cache/giveback.h"
+
+#include "cache/policy.h"
+#include "cache/release.h"
+#include "sys/backend.h"
+
+static void owe(struct bp_pool *pool, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(&pool->purge_debt, bytes, memory_order_relaxed);
+}
+
+static bool purge_if(struct bp_pool *pool, uint64_t at_least)
+{
+	uint64_t debt = atomic_load_explicit(&pool->purge_debt, memory_order_relaxed);
+	if (debt < at_least || !atomic_compare_exchange_strong_explicit(&pool->purge_debt, &debt, 0, memory_order_relaxed,
+									memory_order_relaxed))
+		return false;
+	bp_backend_purge();
+	return true;
+}
+
+/* The first class that has something queued there. */
+static uint32_t next_magazine(struct bp_level *l, unsigned *class)
+{
+	if (bp_level_is_empty(l))
+		return 0;
+	for (unsigned c = 0; c < BP_CLASS_COUNT; c++) {
+		uint32_t magazine = bp_stack_is_empty(&l->classes[c].stack) ? 0 : bp_level_take(l, c);
+		if (magazine != 0) {
+			*class = c;
+			return magazine;
+		}
+	}
+	return 0;
+}
+
+static bool give_back(struct bp_pool *pool, struct bp_level *l, bool over)
+{
+	unsigned class;
+	uint32_t magazine = next_magazine(l, &class);
+	if (magazine == 0)
+		return false;
+	uint32_t n = bp_magazine_count(magazine);
+	if (!bp_backend_give_back(bp_magazine_slots(magazine), n, class)) {
+		bp_level_put(l, class, magazine);
+		return false;
+	}
+	struct bp_counts *c = &pool->counts[class];
+	atomic_fetch_add_explicit(over ? &c->dropped_budget : &c->dropped_epoch, n, memory_order_relaxed);
+	bp_magazine_free(magazine);
+	owe(pool, n * bp_class_size(class));
+	return true;
+}
+
+static bool free_deferred(struct bp_pool *pool)
+{
+	uint32_t magazine = bp_backend_busy() ? 0 : bp_stack_pop(&pool->deferred);
+	if (magazine == 0)
+		return false;
+	bp_backend_large_free(bp_magazine_slots(magazine)[0]);
+	bp_magazine_free(magazine);
+	return true;
+}
+
+bool bp_giveback_step(struct bp_pool *pool)
+{
+	if (purge_if(pool, BP_PURGE_BYTES))
+		return true;
+	if (give_back(pool, &pool->over, true) || give_back(pool, bp_pool_queue(pool, bp_pool_epoch(pool)), false) ||
+	    free_deferred(pool))
+		return true;
+	/* The end of a burst: the last pages, and the magazines that carried it. */
+	if (!purge_if(pool, 1))
+		return false;
+	if (bp_magazines_free() > BP_MAGAZINES_IDLE)
+		bp_magazines_purge();
+	return true;
+}
+
+bool bp_giveback_is_due(struct bp_pool *pool)
+{
+	return !bp_level_is_empty(&pool->over) || !bp_level_is_empty(bp_pool_queue(pool, bp_pool_epoch(pool))) ||
+	       atomic_load_explicit(&pool->purge_debt, memory_order_relaxed) != 0 || !bp_stack_is_empty(&pool->deferred);
+}
+
+void bp_giveback_all(struct bp_pool *pool)
+{
+	while (!bp_backend_busy() && bp_giveback_step(pool))
+		;
+}
+
+void bp_giveback_at_once(struct bp_pool *pool, unsigned class, void *const *blocks, size_t count)
+{
+	struct bp_counts *c = &pool->counts[class];
+	bp_pool_outside(pool, -(int64_t)(count * bp_class_size(class)));
+	/* Inside jemalloc, and no memory for a magazine either: the blocks are lost, and the numbers say so. */
+	bool done = bp_backend_give_back(blocks, count, class);
+	atomic_fetch_add_explicit(done ? &c->dropped_budget : &c->set_aside, count, memory_order_relaxed);
+	owe(pool, count * bp_class_size(class));
+}
+
+void bp_giveback_large(struct bp_pool *pool, void *p)
+{
+	if (bp_backend_large_free(p))
+		return;
+	uint32_t magazine = bp_magazine_new();
+	if (magazine == 0)
+		return;
+	bp_magazine_slots(magazine)[0] = p;
+	bp_magazine_set_count(magazine, 1);
+	bp_stack_push(&pool->deferred, magazine);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Policy: every number and rule that decides how much is kept where and for how long. The mechanism asks these
+ * predicates and knows none of the numbers. Measurements behind them: docs/decisions.md.
+ */
+#ifndef BP_CACHE_POLICY_H
+#define BP_CACHE_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cache/stack.h"
+#include "size_classes.h"
+
+enum {
+	/* What one CPU's stacks may be allowed to hold, all classes together; a class that is opened beyond it still
+	 * gets room for two blocks. */
+	BP_CPU_BYTES = 4 << 20,
+	/* Bytes that move between levels at a time, and so the grain of everything. */
+	BP_BATCH_BYTES = 256 << 10,
+	/* Bytes that a fill may fetch ahead of need. */
+	BP_FILL_BYTES = 16 << 10,
+	/* Freed bytes after which pages are given to the kernel: one bounded step. */
+	BP_PURGE_BYTES = 4 << 20,
+	/* Free magazines that are not worth a purge. */
+	BP_MAGAZINES_IDLE = 512,
+	/* From here on a fresh block costs more page faults than a steal costs interrupts. */
+	BP_STEAL_SIZE = 32 << 10,
+	/* Idle CPUs that one slow path looks at. */
+	BP_DRAIN_STEP = 8,
+	/* Hits between two looks at the clock, at most. */
+	BP_INTERVAL_MAX = 8192,
+	/* In the portable mode a pair costs two locked instructions each: below this size jemalloc's own cache is
+	 * faster, and the class passes through. */
+	BP_FALLBACK_SIZE = 16 << 10,
+};
+
+/* Blocks that move at a time: enough to make the move's cost vanish, few enough to bound what is in flight. */
+static inline unsigned bp_policy_batch(unsigned class)
+{
+	size_t n = BP_BATCH_BYTES / bp_class_size(class);
+	return n < 4 ? n < 1 ? 1 : (unsigned)n : n > BP_MAGAZINE_SLOTS ? BP_MAGAZINE_SLOTS : (unsigned)n;
+}
+
+/* Room that a class starts with on a CPU: one batch; a CPU that is over its bytes gives room for two blocks. */
+static inline unsigned bp_policy_first_capacity(unsigned class, uint64_t cpu_bytes)
+{
+	unsigned n = bp_policy_batch(class);
+	return cpu_bytes + (uint64_t)n * bp_class_size(class) <= BP_CPU_BYTES ? n : 2;
+}
+
+/* A class that ran empty and full in turn on one CPU would be served from there alone if it had more room. */
+static inline unsigned bp_policy_grown_capacity(unsigned class, unsigned now, unsigned slots, uint64_t cpu_bytes)
+{
+	unsigned wanted = now + bp_policy_batch(class);
+	wanted = wanted < slots ? wanted : slots;
+	return cpu_bytes + (uint64_t)(wanted - now) * bp_class_size(class) <= BP_CPU_BYTES ? wanted : now;
+}
+
+/* Blocks that leave a full stack at once: half of it, so that neither the next push nor the next pop is slow again. */
+static inline unsigned bp_policy_flush(unsigned class, unsigned capacity)
+{
+	unsigned n = bp_policy_batch(class) - 1, half = (capacity + 1) / 2;
+	return n < half ? n : half;
+}
+
+/* How many blocks a miss fetches from jemalloc: twice as many as the time before, up to what BP_FILL_BYTES allows, and
+ * whole slabs as soon as that many (they come in one batch). */
+static inline unsigned bp_policy_fill(unsigned class, unsigned before, unsigned slab_blocks)
+{
+	size_t most = BP_FILL_BYTES / bp_class_size(class);
+	unsigned n = before * 2;
+	if (most <= 1)
+		return 1;
+	if (n >= slab_blocks && slab_blocks > 1)
+		return slab_blocks > most ? slab_blocks : (unsigned)(most - most % slab_blocks);
+	return n < most ? n : (unsigned)most;
+}
+
+/* May another `bytes` be kept, with `cached` kept already? Never more than the budget, nor than the peak in use of the
+ * last two epochs plus a floor for each CPU: what a program never used at once it will not need at once. */
+static inline uint64_t bp_policy_budget(uint64_t limit, uint64_t peak, unsigned cpus)
+{
+	uint64_t use = peak + (uint64_t)cpus * BP_CPU_BYTES;
+	return use < limit ? use : limit;
+}
+
+/* Is the range worth searching on other CPUs before a fresh block is made? */
+static inline bool bp_policy_steals(unsigned class)
+{
+	return bp_class_size(class) >= BP_STEAL_SIZE;
+}
+
+/* Pops until the next look at the clock, so that a look falls due some 16 times an epoch, however fast the program is. */
+static inline uint32_t bp_policy_interval(uint32_t pops, uint32_t elapsed_ms, uint32_t epoch_ms)
+{
+	uint32_t wanted = elapsed_ms * 16 < epoch_ms ? pops * 2 : (uint32_t)((uint64_t)pops * epoch_ms / 16 / (elapsed_ms + 1));
+	return wanted < 2 ? 2 : wanted > BP_INTERVAL_MAX ? BP_INTERVAL_MAX : wanted;
+}
+
+#endif

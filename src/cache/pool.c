@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The default pool, its start and what a fork does to it. See pool.h.
+ *
+ * Start happens on the first call, whoever makes it, possibly before any constructor has run. While it lasts, other
+ * callers (another thread, or jemalloc itself calling back) pass through to jemalloc.
+ *
+ * fork. jemalloc looks after itself (its own handlers run inside ours: bp_pool_start registers after jemalloc's first
+ * call). A child of a process with one thread has everything as it was. With more threads, the kernel copies memory while
+ * they run on: a block may be seen in a stack and in the level that it moved to a moment later. Such a child leaves alone
+ * everything that was cached (it stays allocated, and is counted as set aside) and starts with empty caches; nothing is
+ * handed out twice. No lock is held across the fork, no thread is stopped for it.
+ */
+#include "cache/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/single_threaded.h>
+
+#include "cache/account.h"
+#include "cache/options.h"
+#include "cache/policy.h"
+#include "cache/release.h"
+#include "sys/backend.h"
+
+struct bp_pool bp_default_pool = { .slabs = BP_SLABS_INIT };
+
+enum { RANGE_WISH_SHIFT = 40 }; /* 1 TiB of address space, for which nothing is paid but page tables on use */
+
+static bool started_alone; /* at the last fork: the process had one thread */
+
+static void before_fork(void)
+{
+	started_alone = __libc_single_threaded;
+}
+
+/* Everything that was cached becomes "set aside"; the caches start empty. */
+static void forget_caches(struct bp_pool *pool)
+{
+	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
+		struct bp_account now;
+		bp_account_class(&now, pool, class);
+		uint64_t cached = now.cached + now.victim + now.queued;
+		atomic_fetch_add_explicit(&pool->counts[class].set_aside, cached, memory_order_relaxed);
+		/* acquired = … - set_aside: keep it as it was. */
+		atomic_fetch_add_explicit(&pool->counts[class].from_fill, cached, memory_order_relaxed);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		pool->levels[i] = (struct bp_level){ 0 };
+	pool->over = (struct bp_level){ 0 };
+	pool->deferred = (struct bp_stack){ 0 };
+	bp_magazines_child();
+	for (unsigned cpu = 0; cpu < pool->slabs.cpus; cpu++)
+		for (unsigned class = 0; class < pool->classes; class++)
+			atomic_fetch_add_explicit(&pool->counts[class].cpu_out,
+						  bp_percpu_forget(pool->slabs, (int)cpu, class), memory_order_relaxed);
+}
+
+static void in_child(void)
+{
+	struct bp_pool *pool = &bp_default_pool;
+	bp_backend_child();
+	bp_acquire_child();
+	bp_percpu_child(pool->slabs);
+	if (!started_alone)
+		forget_caches(pool);
+	bp_account_child(pool);
+}
+
+static enum bp_percpu_mode wanted_mode(void)
+{
+	uint64_t wanted = atomic_load_explicit(&bp_options.percpu, memory_order_relaxed);
+	if (bp_os_emulated())
+		return wanted == BP_WANT_AUTO ? BP_PERCPU_PASS : BP_PERCPU_FALLBACK;
+	return wanted == BP_WANT_FALLBACK ? BP_PERCPU_FALLBACK : BP_PERCPU_RSEQ;
+}
+
+static bool start(struct bp_pool *pool)
+{
+	bp_options_start();
+	pool->cap = atomic_load_explicit(&bp_options.cap, memory_order_relaxed);
+	pool->classes = bp_class_of(pool->cap) + 1;
+	pool->cap = bp_class_size(pool->classes - 1); /* classes are kept or not as a whole */
+	if (atomic_load_explicit(&bp_options.budget, memory_order_relaxed) == 0)
+		atomic_store_explicit(&bp_options.budget, bp_os_memory_limit() / 8, memory_order_relaxed);
+	bp_range_start((size_t)1 << RANGE_WISH_SHIFT);
+	bool usable = bp_backend_start();
+	enum bp_percpu_mode mode = bp_percpu_start(wanted_mode());
+	usable = usable && mode != BP_PERCPU_PASS && bp_magazines_start() && bp_percpu_create(&pool->slabs);
+	pool->first_class = mode == BP_PERCPU_FALLBACK ? bp_class_of(BP_FALLBACK_SIZE) : 0;
+	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + atomic_load(&bp_options.epoch_ms), memory_order_relaxed);
+	pthread_atfork(before_fork, NULL, in_child);
+	return usable;
+}
+
+void bp_pool_set_mode(struct bp_pool *pool, bool passing)
+{
+	atomic_store_explicit(&pool->passing, passing || !pool->usable, memory_order_relaxed);
+	/* In the portable mode nothing is a hit: the limit leads every request to where the mode is looked at. */
+	bool hits = bp_percpu_mode() == BP_PERCPU_RSEQ && !passing && pool->usable;
+	atomic_store_explicit(&pool->limit, hits ? bp_class_size(pool->classes - 1) : 0, memory_order_relaxed);
+}
+
+bool bp_pool_start(struct bp_pool *pool)
+{
+	uint32_t state = atomic_load_explicit(&pool->state, memory_order_acquire);
+	if (bp_likely(state == BP_POOL_READY))
+		return true;
+	if (state != BP_POOL_NEW || !atomic_compare_exchange_strong_explicit(&pool->state, &state, BP_POOL_STARTING,
+									     memory_order_acquire, memory_order_relaxed))
+		return false;
+	pool->usable = start(pool);
+	bp_pool_set_mode(pool, atomic_load_explicit(&bp_options.mode, memory_order_relaxed) == BP_MODE_PASS);
+	atomic_store_explicit(&pool->state, BP_POOL_READY, memory_order_release);
+	return true;
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The engine: a pool is an instance of per-CPU stacks, three levels and their epochs. The process's default pool is the
+ * first one; buffers, objects and slices are to be served by more instances of the same code.
+ *
+ * A block's way: acquire takes it from this CPU's stack (a hit: this header, inline); else from the shared level, the
+ * victim, another CPU (large classes), jemalloc, in this order (acquire.c). Release puts it on this CPU's stack; a full
+ * stack sends half of it to the shared level as a magazine (release.c). At an epoch's boundary shared becomes victim and
+ * victim becomes queue; every CPU retires its own stacks to the victim at its next slow path, and CPUs that stood still
+ * are drained (epoch.c). What is queued is given back in bounded steps (giveback.c).
+ *
+ * Invariants
+ *   - A cached block carries its mark, one that is out does not (marks: sys/range.h; misuse: misuse.h).
+ *   - created = in use + on CPUs + in levels + set aside + dropped, for each class, at rest. The counters on the left and
+ *     on the right are kept apart, so that a block lost or doubled shows (account.c).
+ *   - Nothing waits: not a hit, not a release within the cap, not a shared or victim operation. A miss that reaches
+ *     jemalloc may.
+ *
+ * Read next: policy.h, acquire.c, release.c, epoch.c, giveback.c, account.c.
+ */
+#ifndef BP_CACHE_POOL_H
+#define BP_CACHE_POOL_H
+
+#include "cache/level.h"
+#include "percpu/percpu.h"
+#include "sys/range.h"
+
+enum { BP_POOL_NEW, BP_POOL_STARTING, BP_POOL_READY };
+
+/* What the slow path counts for a class. Blocks. */
+struct bp_counts {
+	_Atomic uint64_t pops_folded;  /* hits that ended counts of pops have seen */
+	_Atomic uint64_t from_shared, from_victim, from_steal, from_fill; /* acquires that came from there */
+	_Atomic uint64_t released;     /* releases that did not end as a push on a CPU's stack */
+	_Atomic uint64_t cpu_in, cpu_out; /* moved to and from the CPUs' stacks in batches */
+	_Atomic uint64_t created, dropped_budget, dropped_epoch, set_aside;
+	_Atomic uint32_t fill;         /* blocks that the last fill asked for */
+} __attribute__((aligned(BP_LINE)));
+
+struct bp_pool {
+	/* Read on every hit, written at start. */
+	struct bp_slabs slabs;
+	_Atomic size_t limit;          /* requests up to here go to the CPUs' stacks; 0 before the start and in pass mode */
+
+	/* Configuration. */
+	size_t cap;                    /* inclusive; the class of the cap is the last one that is kept */
+	unsigned classes;              /* classes up to the cap */
+	unsigned first_class;          /* classes below it pass through */
+	_Atomic uint32_t state;        /* BP_POOL_… */
+	_Atomic bool passing;          /* everything passes through */
+	bool usable;                   /* what the pool needs could be had */
+
+	/* Time. */
+	_Atomic uint32_t epoch __attribute__((aligned(BP_LINE)));
+	_Atomic uint64_t deadline;     /* ms at which the epoch ends */
+	_Atomic uint32_t drained;      /* CPUs that have been looked at since the boundary */
+	_Atomic uint64_t last_steal;   /* ms */
+
+	/* Bytes in use or on CPUs' stacks, and their peaks in this epoch and the last. */
+	_Atomic int64_t outside __attribute__((aligned(BP_LINE)));
+	_Atomic int64_t peak, last_peak;
+	_Atomic uint64_t purge_debt;   /* bytes given back to jemalloc and not yet to the kernel */
+
+	struct bp_level levels[3];     /* by epoch % 3: shared, next: queue, last: victim */
+	struct bp_level over;          /* queued because of the budget */
+	struct bp_stack deferred;      /* large blocks whose release came from a signal handler inside jemalloc */
+	struct bp_counts counts[BP_CLASS_COUNT];
+
+	/* Blocks that are never kept, and calls that passed. */
+	_Atomic uint64_t large_acquired __attribute__((aligned(BP_LINE)));
+	_Atomic uint64_t large_released;
+	_Atomic int64_t large_bytes;
+	_Atomic uint64_t passed __attribute__((aligned(BP_LINE)));
+	_Atomic uint64_t misuse;
+};
+
+extern struct bp_pool bp_default_pool __attribute__((visibility("hidden"), aligned(BP_LINE)));
+
+/* ---- roles ---- */
+
+static inline uint32_t bp_pool_epoch(struct bp_pool *pool)
+{
+	return atomic_load_explicit(&pool->epoch, memory_order_relaxed);
+}
+
+static inline struct bp_level *bp_pool_shared(struct bp_pool *pool, uint32_t epoch)
+{
+	return &pool->levels[epoch % 3];
+}
+
+static inline struct bp_level *bp_pool_queue(struct bp_pool *pool, uint32_t epoch)
+{
+	return &pool->levels[(epoch + 1) % 3];
+}
+
+static inline struct bp_level *bp_pool_victim(struct bp_pool *pool, uint32_t epoch)
+{
+	return &pool->levels[(epoch + 2) % 3];
+}
+
+/* ---- slow paths ---- */
+
+#define BP_SLOW __attribute__((visibility("hidden"), noinline, cold))
+
+/* Starts the pool if nobody has. false: it is being started now, or can't be; the caller passes through. */
+bool bp_pool_start(struct bp_pool *pool) BP_SLOW;
+
+/* Everything to jemalloc from now on, or no longer. Blocks that are out come back the way their address says. */
+void bp_pool_set_mode(struct bp_pool *pool, bool passing) BP_SLOW;
+
+/* A request that the CPUs' stacks can't have: over the limit, before the start, or passing. */
+void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero) BP_SLOW;
+/* A miss. zero: fresh large blocks are asked for as zeroes, the others are cleared. */
+void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero) BP_SLOW;
+/* A hit whose block lacks its mark. Takes another one, or NULL. */
+void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bool zero) BP_SLOW;
+
+/* Straight to jemalloc, aligned to a power of two. */
+void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool zero) BP_SLOW;
+
+/* p is not in the range (or NULL). */
+void bp_pool_release_outside(struct bp_pool *pool, void *p) BP_SLOW;
+/* p is in the range, and no block starts there. */
+void bp_pool_release_invalid(struct bp_pool *pool, void *p) BP_SLOW;
+/* p bears the mark of a released block. */
+void bp_pool_release_twice(struct bp_pool *pool, void *p, unsigned tag) BP_SLOW;
+/* This CPU's stack is full, closed or out of reach; or the block is not to be kept. */
+void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag) BP_SLOW;
+
+/* ---- the hit path ---- */
+
+static inline __attribute__((always_inline)) bool bp_pool_unmark(void *p, unsigned class)
+{
+	uintptr_t *mark = bp_mark_of(p, class);
+	if (bp_unlikely(*mark != bp_mark_value(p)))
+		return false;
+	*mark = 0;
+	return true;
+}
+
+/* n bytes. zero is a constant at every call. */
+static inline __attribute__((always_inline)) void *bp_pool_acquire(struct bp_pool *pool, size_t n, bool zero)
+{
+	if (bp_unlikely(n > atomic_load_explicit(&pool->limit, memory_order_relaxed)))
+		return bp_pool_acquire_other(pool, n, zero);
+	unsigned class = bp_class_of(n);
+	void *p = bp_rseq_pop(pool->slabs.base, class);
+	if (bp_unlikely(p == NULL))
+		return bp_pool_acquire_miss(pool, class, zero);
+	if (bp_unlikely(!bp_pool_unmark(p, class)))
+		return bp_pool_acquire_unmarked(pool, class, p, zero);
+	if (zero)
+		__builtin_memset(p, 0, n);
+	return p;
+}
+
+static inline __attribute__((always_inline)) void bp_pool_release(struct bp_pool *pool, void *p)
+{
+	if (bp_unlikely(!bp_range_has(p))) {
+		bp_pool_release_outside(pool, p);
+		return;
+	}
+	unsigned tag = bp_range_start_of(p);
+	if (bp_unlikely(tag == 0)) {
+		bp_pool_release_invalid(pool, p);
+		return;
+	}
+	uintptr_t *mark = bp_mark_of(p, tag - 1);
+	if (bp_unlikely(*mark == bp_mark_value(p))) {
+		bp_pool_release_twice(pool, p, tag);
+		return;
+	}
+	*mark = bp_mark_value(p);
+	if (bp_unlikely(!bp_rseq_push(pool->slabs.base, tag - 1, p)))
+		bp_pool_release_full(pool, p, tag);
+}
+
+#endif

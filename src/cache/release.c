@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Release where this CPU's stack does not simply take the block, and the moves that the other slow paths share.
+ *
+ * Invariant: nothing here waits, except the release of a block that is never kept, which enters jemalloc.
+ */
+#include "cache/release.h"
+
+#include "cache/account.h"
+#include "cache/epoch.h"
+#include "cache/giveback.h"
+#include "cache/misuse.h"
+#include "cache/options.h"
+#include "cache/policy.h"
+#include "sys/backend.h"
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* ---- moves ---- */
+
+void bp_pool_outside(struct bp_pool *pool, int64_t bytes)
+{
+	int64_t now = atomic_fetch_add_explicit(&pool->outside, bytes, memory_order_relaxed) + bytes;
+	int64_t peak = atomic_load_explicit(&pool->peak, memory_order_relaxed);
+	while (now > peak && !atomic_compare_exchange_weak_explicit(&pool->peak, &peak, now, memory_order_relaxed,
+								    memory_order_relaxed))
+		;
+}
+
+static int64_t bytes_in(uint32_t magazine, unsigned class)
+{
+	return (int64_t)(bp_magazine_count(magazine) * bp_class_size(class));
+}
+
+void bp_pool_put(struct bp_pool *pool, struct bp_level *l, unsigned class, uint32_t magazine)
+{
+	bp_pool_outside(pool, -bytes_in(magazine, class));
+	bp_level_put(l, class, magazine);
+}
+
+uint32_t bp_pool_take(struct bp_pool *pool, struct bp_level *l, unsigned class)
+{
+	uint32_t magazine = bp_level_take(l, class);
+	if (magazine != 0)
+		bp_pool_outside(pool, bytes_in(magazine, class));
+	return magazine;
+}
+
+void bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned class, void *const *blocks, size_t count)
+{
+	while (count > 0) {
+		size_t n = count < BP_MAGAZINE_SLOTS ? count : BP_MAGAZINE_SLOTS;
+		uint32_t magazine = bp_magazine_new();
+		if (magazine == 0) {
+			bp_giveback_at_once(pool, class, blocks, count);
+			return;
+		}
+		__builtin_memcpy(bp_magazine_slots(magazine), blocks, n * sizeof(*blocks));
+		bp_magazine_set_count(magazine, (uint32_t)n);
+		bp_pool_put(pool, l, class, magazine);
+		blocks += n;
+		count -= n;
+	}
+}
+
+void bp_pool_pressed(struct bp_pool *pool, int cpu, unsigned class, unsigned press)
+{
+	if (cpu < 0)
+		return;
+	struct bp_cpu *c = &bp_slab_of(pool->slabs, cpu)->cpu;
+	struct bp_cpu_class *k = &c->classes[class];
+	uint64_t bytes = atomic_load_explicit(&c->capacity_bytes, memory_order_relaxed);
+	if (atomic_load_explicit(&k->opened, memory_order_relaxed) == 0) {
+		unsigned first = bp_policy_first_capacity(class, bytes);
+		if (bp_percpu_open(pool->slabs, cpu, class, first))
+			add(&c->capacity_bytes, first * bp_class_size(class));
+		return;
+	}
+	unsigned before = atomic_exchange_explicit(&k->pressed, (uint8_t)press, memory_order_relaxed);
+	if (before == BP_PRESS_NONE || before == press)
+		return;
+	unsigned now = atomic_load_explicit(&k->capacity, memory_order_relaxed);
+	unsigned grown = bp_policy_grown_capacity(class, now, bp_percpu_slots(class), bytes);
+	if (grown > now) {
+		bp_percpu_resize(pool->slabs, cpu, class, grown);
+		add(&c->capacity_bytes, (grown - now) * bp_class_size(class));
+	}
+}
+
+/* ---- a full stack ---- */
+
+/* Shared, or where the budget forbids to keep more, the queue of what goes back. */
+static struct bp_level *level_for(struct bp_pool *pool, uint64_t bytes)
+{
+	uint32_t epoch = bp_pool_epoch(pool);
+	struct bp_level *shared = bp_pool_shared(pool, epoch);
+	uint64_t cached = bp_level_bytes(shared) + bp_level_bytes(bp_pool_victim(pool, epoch));
+	return cached + bytes <= bp_account_budget(pool) ? shared : &pool->over;
+}
+
+/* Half a stack and p leave as a magazine. */
+static void flush(struct bp_pool *pool, int cpu, unsigned class, void *p)
+{
+	uint32_t magazine = bp_magazine_new();
+	size_t n = 0;
+	add(&pool->counts[class].released, 1);
+	if (magazine == 0) {
+		bp_giveback_at_once(pool, class, &p, 1);
+		return;
+	}
+	void **slots = bp_magazine_slots(magazine);
+	if (cpu >= 0) {
+		unsigned capacity = bp_slab_of(pool->slabs, cpu)->cpu.classes[class].capacity;
+		n = bp_percpu_pop_batch(slots, bp_policy_flush(class, capacity), pool->slabs, cpu, class);
+		add(&pool->counts[class].cpu_out, n);
+	}
+	slots[n++] = p;
+	bp_magazine_set_count(magazine, (uint32_t)n);
+	bp_pool_put(pool, level_for(pool, n * bp_class_size(class)), class, magazine);
+}
+
+static void release_large(struct bp_pool *pool, void *p)
+{
+	add(&pool->large_released, 1);
+	atomic_fetch_sub_explicit(&pool->large_bytes, (int64_t)bp_backend_usable(p), memory_order_relaxed);
+	bp_giveback_large(pool, p);
+}
+
+void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag)
+{
+	unsigned class = tag - 1;
+	if (class >= pool->classes) {
+		release_large(pool, p);
+		return;
+	}
+	if (atomic_load_explicit(&pool->passing, memory_order_relaxed)) {
+		add(&pool->counts[class].released, 1);
+		bp_giveback_at_once(pool, class, &p, 1);
+		return;
+	}
+	int cpu = bp_percpu_enter(pool->slabs, bp_pool_epoch(pool));
+	if (bp_percpu_mode() != BP_PERCPU_RSEQ && cpu >= 0 && bp_percpu_push(pool->slabs, cpu, class, p))
+		return;
+	bp_epoch_poll(pool, cpu, class);
+	bp_pool_pressed(pool, cpu, class, BP_PRESS_OVERFLOW);
+	if (cpu >= 0 && bp_percpu_push(pool->slabs, cpu, class, p))
+		return;
+	flush(pool, cpu, class, p);
+}
+
+/* ---- what is no block of the range ---- */
+
+void bp_pool_release_outside(struct bp_pool *pool, void *p)
+{
+	if (p == NULL)
+		return;
+	if (!bp_misuse_lenient && !atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed)) {
+		bp_misuse_report(pool, BP_MISUSE_FOREIGN, p, 0, true);
+		return;
+	}
+	add(&pool->passed, 1);
+	bp_backend_pass_free(p);
+}
+
+void bp_pool_release_invalid(struct bp_pool *pool, void *p)
+{
+	bp_misuse_report(pool, BP_MISUSE_INVALID, p, 0, true);
+}
+
+void bp_pool_release_twice(struct bp_pool *pool, void *p, unsigned tag)
+{
+	bp_misuse_report(pool, BP_MISUSE_DOUBLE, p, tag == BP_TAG_HUGE ? 0 : bp_class_size(tag - 1), true);
+}

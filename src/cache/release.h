@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * How blocks move between the CPUs' stacks and the levels, for the files of the slow path.
+ */
+#ifndef BP_CACHE_RELEASE_H
+#define BP_CACHE_RELEASE_H
+
+#include "cache/pool.h"
+
+/* Bytes that left (positive) or entered the levels, for the peak in use. */
+void bp_pool_outside(struct bp_pool *pool, int64_t bytes);
+
+void bp_pool_put(struct bp_pool *pool, struct bp_level *l, unsigned class, uint32_t magazine);
+uint32_t bp_pool_take(struct bp_pool *pool, struct bp_level *l, unsigned class);
+/* Any number of marked blocks, copied into magazines; without memory for those, given back at once. */
+void bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned class, void *const *blocks, size_t count);
+
+/* This CPU's stack ran empty or full: notes it, and gives it more room where it did both in turn. */
+void bp_pool_pressed(struct bp_pool *pool, int cpu, unsigned class, unsigned press);
+
+/* Over the cap, or aligned to more than a page. */
+void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero);
+
+/* In the child of a fork. */
+void bp_acquire_child(void);
+
+#endif
