@@ -107,6 +107,40 @@ TEST(malloc_trim_gives_memory_back)
 	CHECK(malloc_trim(SIZE_MAX) == 0); /* nothing can be over that */
 }
 
+/* What lay unused for two epochs is the kernel's again, although the program goes on with small calls. */
+TEST(idle_memory_goes_back_by_itself, T_POOL, .conf = "epoch_ms:200")
+{
+	enum { SMALL = 300000, MIDDLE = 2000 };
+	static char *small[SMALL], *middle[MIDDLE];
+	size_t before, peak;
+	double start;
+
+	memset(small, 0, sizeof(small)); /* touched: part of what there was before */
+	memset(middle, 0, sizeof(middle));
+	before = t_resident();
+	for (size_t i = 0; i < SMALL; i++) {
+		NEED(small[i] = malloc(128));
+		memset(small[i], 1, 128);
+	}
+	for (size_t i = 0; i < MIDDLE; i++) {
+		NEED(middle[i] = malloc(48000));
+		memset(middle[i], 1, 48000);
+	}
+	peak = t_resident();
+	for (size_t i = 0; i < SMALL; i++)
+		free(small[i]);
+	for (size_t i = 0; i < MIDDLE; i++)
+		free(middle[i]);
+	start = t_now();
+	while (t_now() < start + 8 && t_resident() > before + (16 << 20))
+		for (int i = 0; i < 1000; i++)
+			free(malloc(64));
+	t_note("resident: %zu, %zu, after %.2f s %zu kB", before >> 10, peak >> 10, t_now() - start, t_resident() >> 10);
+	CHECK(peak > before + (100 << 20));
+	CHECK(t_resident() <= before + (16 << 20));
+	CHECK(t_now() - start < 4);
+}
+
 TEST(malloc_info_writes_xml)
 {
 	char *text = NULL, *end;

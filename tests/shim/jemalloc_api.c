@@ -3,11 +3,14 @@
  * jemalloc's own names, which programs that link libjemalloc call (redis, varnish, bind9): they reach the jemalloc that
  * is behind the pool, take each other's and malloc's blocks, and obey MALLOC_CONF and a program's own malloc_conf.
  *
+ * Built twice, the second time linked with libjemalloc.so.2 as those programs are: its names must not reach it.
+ *
  * The declarations are repeated here: this is the contract such programs were compiled against.
  */
 #include "harness.h"
 
 #include <bufpool/bufpool.h>
+#include <dlfcn.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +37,16 @@ void (*malloc_message)(void *ctx, const char *text);
 #define MALLCTL FUNCTION(int, mallctl, const char *, void *, size_t *, void *, size_t)
 
 static const size_t sizes[] = {1, 8, 100, 128, 1000, 4096, 10000, 40000, 65536, 65537, 100000, 1 << 20, 5000000};
+
+TEST(the_names_are_the_shims, T_SHIM)
+{
+	static const char *const names[] = {"mallocx", "rallocx", "xallocx", "sallocx", "dallocx", "sdallocx", "nallocx",
+		"mallctl", "mallctlnametomib", "mallctlbymib", "malloc_stats_print"};
+	Dl_info info;
+
+	for (size_t i = 0; i < COUNT(names); i++)
+		CHECK(dladdr(t_shim_symbol(names[i]), &info) && !strcmp(info.dli_fname, getenv("SHIM_LIB")));
+}
 
 TEST(mallocx_and_dallocx, T_SHIM)
 {
