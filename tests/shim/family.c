@@ -118,7 +118,12 @@ TEST(zero_bytes_are_a_distinct_block_each)
 	void *p[64];
 
 	for (size_t i = 0; i < COUNT(p); i++) {
-		p[i] = i % 4 == 0 ? malloc(0) : i % 4 == 1 ? calloc(0, 8) : i % 4 == 2 ? calloc(8, 0) : realloc(NULL, 0);
+		switch (i % 4) {
+		case 0: p[i] = malloc(0); break;
+		case 1: p[i] = calloc(0, 8); break;
+		case 2: p[i] = calloc(8, 0); break;
+		case 3: p[i] = realloc(NULL, 0); break;
+		}
 		NEED(p[i]);
 		for (size_t j = 0; j < i; j++)
 			CHECK(p[i] != p[j]);

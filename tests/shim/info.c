@@ -13,7 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BLOCKS = 2000, BLOCK_SIZE = 2000, LARGE = 8, LARGE_SIZE = 1 << 20, TOTAL = BLOCKS * BLOCK_SIZE + LARGE * LARGE_SIZE };
+enum {
+	BLOCKS = 2000,
+	BLOCK_SIZE = 2000,
+	LARGE = 8,
+	LARGE_SIZE = 1 << 20,
+	TOTAL = BLOCKS * BLOCK_SIZE + LARGE * LARGE_SIZE,
+};
 
 static char *blocks[BLOCKS + LARGE];
 
@@ -135,7 +141,8 @@ TEST(idle_memory_goes_back_by_itself, T_POOL, .conf = "epoch_ms:200")
 	while (t_now() < start + 8 && t_resident() > before + (16 << 20))
 		for (int i = 0; i < 1000; i++)
 			free(malloc(64));
-	t_note("resident: %zu, %zu, after %.2f s %zu kB", before >> 10, peak >> 10, t_now() - start, t_resident() >> 10);
+	t_note("resident: %zu, %zu, after %.2f s %zu kB", before >> 10, peak >> 10, t_now() - start,
+	       t_resident() >> 10);
 	CHECK(peak > before + (100 << 20));
 	CHECK(t_resident() <= before + (16 << 20));
 	CHECK(t_now() - start < 4);
@@ -193,8 +200,8 @@ TEST(malloc_stats_writes_to_standard_error)
 
 TEST(mallopt_answers_and_harms_nothing)
 {
-	static const int parameters[] = {M_MXFAST, M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_TEST,
-		M_ARENA_MAX, M_PERTURB, M_CHECK_ACTION, 12345, -12345};
+	static const int parameters[] = {M_MXFAST, M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX,
+		M_ARENA_TEST, M_ARENA_MAX, M_PERTURB, M_CHECK_ACTION, 12345, -12345};
 
 	for (size_t i = 0; i < COUNT(parameters); i++) {
 		int answer = mallopt(parameters[i], parameters[i] == M_PERTURB ? 0 : 65536);

@@ -40,8 +40,8 @@ static const size_t sizes[] = {1, 8, 100, 128, 1000, 4096, 10000, 40000, 65536, 
 
 TEST(the_names_are_the_shims, T_SHIM)
 {
-	static const char *const names[] = {"mallocx", "rallocx", "xallocx", "sallocx", "dallocx", "sdallocx", "nallocx",
-		"mallctl", "mallctlnametomib", "mallctlbymib", "malloc_stats_print"};
+	static const char *const names[] = {"mallocx", "rallocx", "xallocx", "sallocx", "dallocx", "sdallocx",
+		"nallocx", "mallctl", "mallctlnametomib", "mallctlbymib", "malloc_stats_print"};
 	Dl_info info;
 
 	for (size_t i = 0; i < COUNT(names); i++)

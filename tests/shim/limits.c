@@ -37,7 +37,8 @@ static bool passes_under(int resource, rlim_t limit, const char *test, size_t si
 	}
 	waitpid(pid, &status, 0);
 	if (WIFSIGNALED(status))
-		t_note("%s, size %zu, under %lu MiB: signal %d", test, size, (unsigned long)limit >> 20, WTERMSIG(status));
+		t_note("%s, size %zu, under %lu MiB: signal %d", test, size, (unsigned long)limit >> 20,
+		       WTERMSIG(status));
 	else if (status)
 		t_note("%s, size %zu, under %lu MiB: status %d", test, size, (unsigned long)limit >> 20,
 		       WEXITSTATUS(status));

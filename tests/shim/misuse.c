@@ -36,7 +36,7 @@ static void prepare(void)
 	told = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
-/* Exactly one line about the misuse, `what` in it (two are accepted where both are true), the address and class right. */
+/* Exactly one line about the misuse, `what` in it (or_what where both are true), the address and class right. */
 static bool says(const char *text, const char *what, const char *or_what)
 {
 	static const char prefix[] = "bufpool: misuse: ";
