@@ -53,8 +53,9 @@ TEST(posix_memalign_aligns)
 TEST(posix_memalign_errors)
 {
 	static const volatile size_t wrong[] = {0, 1, 2, 4, 3, 24, 12, 48, 4097, SIZE_MAX};
-	void *const before = &p, *p = before;
+	void *p, *const before = &p;
 
+	p = before;
 	for (size_t i = 0; i < COUNT(wrong); i++) {
 		CHECK(posix_memalign(&p, wrong[i], 100) == EINVAL);
 		CHECK(p == before);
