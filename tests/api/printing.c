@@ -129,8 +129,8 @@ Test(printing, json_tells_the_numbers_of_stats_get)
 		char one[200];
 
 		snprintf(one, sizeof(one),
-			 " and ([.. | objects | .%s? | numbers] | any(. == %" PRIu64 ") or error(\"%s\"))", fields[i].name,
-			 value(&s, &fields[i]), fields[i].name);
+			 " and ([.. | objects | .%s? | numbers] | any(. == %" PRIu64 ") or error(\"%s\"))",
+			 fields[i].name, value(&s, &fields[i]), fields[i].name);
 		strcat(filter, one);
 	}
 	t_program(&r, (const char *const[]){ "jq", "-e", filter, path, NULL }, NULL, 0);

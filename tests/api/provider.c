@@ -46,7 +46,7 @@ static void try_sizes(void)
 		void *heap = malloc(n), *block = bufpool_acquire(n);
 
 		if (!heap || !block || bufpool_owns(heap) || !bufpool_owns(block)) {
-			printf("%zu bytes: owns(malloc's) %d, owns(ours) %d\n", n, bufpool_owns(heap), bufpool_owns(block));
+			printf("%zu bytes: malloc's owned: %d, ours: %d\n", n, bufpool_owns(heap), bufpool_owns(block));
 			wrong = 1;
 		}
 		free(heap);

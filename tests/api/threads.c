@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Threads: hand-overs (S3), many consumers (S8), storms of threads and of CPUs (S11), and the stress of Go's pool
- * (S14). Whoever holds a block writes its own pattern into it and looks for it before letting go: a block with two owners
+ * Threads: hand-overs (S3), many consumers (S8), storms of threads and of CPUs (S11), the stress of Go's pool (S14).
+ * Whoever holds a block writes its own pattern into it and looks for it before letting go: a block with two owners
  * shows as wrong content.
  */
 #include "support.h"
