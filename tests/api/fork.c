@@ -55,8 +55,11 @@ Test(fork, the_child_acquires_and_releases_at_once)
 	struct t_owner o = { .random = 1 };
 
 	cr_assert_eq(t_owner_run(&o, 1000), 0);
-	for (int i = 0; i < 20; i++)
-		cr_assert_eq(in_child(work_and_balance), 0);
+	for (int i = 0; i < 20; i++) {
+		const int failed = in_child(work_and_balance);
+
+		cr_assert_eq(failed, 0, "child %d: %d", i, failed);
+	}
 	cr_assert(t_balanced());
 }
 
@@ -168,7 +171,7 @@ Test(fork, beside_threads_at_work)
 
 Test(fork, beside_threads_and_short_epochs)
 {
-	cr_assert_eq(bufpool_option_set("epoch_ms", "1"), 0);
+	cr_assert_eq(bufpool_option_set("epoch_ms", "10"), 0);
 	fork_beside_threads(3, 100, work_and_balance);
 }
 

@@ -76,6 +76,16 @@ Test(linking, the_shared_library_exports_bufpool_names_only)
 	cr_assert_geq(count, 25);
 }
 
+/* The name and nothing more of it, with or without a symbol version. */
+static bool is_exported(const char *line)
+{
+	const char *at = strstr(symbols, line);
+
+	while (at && at[strlen(line)] != ' ' && at[strlen(line)] != '@')
+		at = strstr(at + 1, line);
+	return at;
+}
+
 Test(linking, every_function_of_the_header_is_exported)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz_";
@@ -95,8 +105,8 @@ Test(linking, every_function_of_the_header_is_exported)
 		while ((name = strstr(name, "bufpool_")) && (n = strspn(name, letters)) && name[n] != '(')
 			name += n;
 		cr_assert_not_null(name);
-		snprintf(wanted, sizeof(wanted), "\n%.*s ", (int)strspn(name, letters), name);
-		cr_expect_not_null(strstr(symbols, wanted), "%s is not exported", wanted + 1);
+		snprintf(wanted, sizeof(wanted), "\n%.*s", (int)strspn(name, letters), name);
+		cr_expect(is_exported(wanted), "%s is not exported", wanted + 1);
 		count++;
 	}
 	cr_assert_geq(count, 29, "%u declarations found", count);

@@ -171,7 +171,7 @@ Test(report, hundreds_of_crimes_of_every_kind)
 	}
 	for (size_t n = 16; n < 8016; n = n * 2 + 1)
 		expect_distinct(n);
-	cr_assert_eq(t_stats().in_use, 0);
+	cr_assert_eq(t_stats().in_use, 0, "%d blocks count as in use", (int)t_stats().in_use);
 	cr_assert(t_balanced());
 }
 

@@ -171,3 +171,18 @@ Test(resize, the_old_place_is_free_for_others_only_once)
 	bufpool_release_many(blocks, count);
 	cr_assert(t_balanced());
 }
+
+/* A block may stay larger than asked for when it shrinks in place; its owner knows only what it asked for. */
+Test(resize, a_sized_release_takes_what_resize_was_asked_for)
+{
+	for (size_t from = 1000; from < 300000; from += 1777) {
+		for (size_t to = 1000; to < 300000; to += 7 * 1777) {
+			void *p = bufpool_resize(bufpool_acquire(from), to);
+
+			cr_assert_not_null(p);
+			bufpool_release_sized(p, to);
+		}
+	}
+	cr_assert_eq(t_stats().misuse, 0);
+	cr_assert(t_balanced());
+}

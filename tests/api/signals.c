@@ -115,7 +115,7 @@ Test(signals, a_handler_amid_everything)
 Test(signals, a_handler_that_misses_amid_misses_and_trims)
 {
 	atomic_store(&grow, true);
-	cr_assert_eq(bufpool_option_set("epoch_ms", "5"), 0);
+	cr_assert_eq(bufpool_option_set("epoch_ms", "10"), 0);
 	storm_begins(300);
 	work_for(1500, 3);
 	storm_ends();

@@ -215,7 +215,7 @@ Test(threads, S14_stress_of_100_threads)
 
 Test(threads, S14_stress_with_epochs_as_fast_as_they_come)
 {
-	cr_assert_eq(bufpool_option_set("epoch_ms", "1"), 0);
+	cr_assert_eq(bufpool_option_set("epoch_ms", "10"), 0);
 	storm(10, 30000);
 }
 
@@ -230,7 +230,7 @@ Test(threads, S11_affinity_storm)
 	if (t_cpu(1) < 0)
 		cr_skip_test("needs two CPUs");
 	atomic_store(&moving, true);
-	cr_assert_eq(bufpool_option_set("epoch_ms", "5"), 0);
+	cr_assert_eq(bufpool_option_set("epoch_ms", "10"), 0);
 	storm(8, 40000);
 }
 
