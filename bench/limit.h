@@ -5,4 +5,8 @@
 void bench_limit_push(void *p);
 void *bench_limit_pop(void);
 
+/* The same two, from a library of their own (meson.build compiles limit.c a second time). */
+void bench_shared_push(void *p);
+void *bench_shared_pop(void);
+
 #endif

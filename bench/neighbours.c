@@ -9,8 +9,8 @@
  *     classes    one CPU on 64 B, the other on the next class of the table, 80 B
  * 64 B is the smallest class of which two blocks never share a cache line that the program itself writes.
  *
- *     neighbours ROUNDS BATCHES    ->  far, near, classes: ns a pair, mean of the two threads, one line a round in which
- *                                      no turn strayed; strayed: how many rounds did
+ *     neighbours ROUNDS BATCHES    ->  far, near, classes: ns a pair, mean of the two threads, a line for every
+ *                                      round in which no turn strayed; strayed: how many rounds did
  */
 #include "measure.h"
 

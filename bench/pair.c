@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * acquire + release of one size against the limit (limit.c), in one process and in turns, so that both meet the same
- * noise. Linked with the shared library as any program would be: its calls go through the PLT.
+ * noise. `pair` is linked with the shared library as any program would be: its calls go through the PLT. `pair_static`
+ * is the same with the static library. What the way into a shared library costs by itself is measured beside it: the
+ * limit once more, from a library of its own. The bars are about the limit in the program.
  *
- *     pair ROUNDS PAIRS [SIZE…]    ->  limit/SIZE, any/SIZE, sized/SIZE: ns a pair, one line a round
+ *     pair ROUNDS PAIRS [SIZE…]    ->  limit/SIZE, shared_limit/SIZE, any/SIZE, sized/SIZE: ns a pair, one line a round
  */
 #include "measure.h"
 
@@ -20,6 +22,16 @@ static void loop_limit(size_t n, long pairs)
 		char *p = bench_limit_pop();
 		bench_touch(p);
 		bench_limit_push(p);
+	}
+}
+
+static void loop_shared_limit(size_t n, long pairs)
+{
+	(void)n;
+	for (long i = 0; i < pairs; i++) {
+		char *p = bench_shared_pop();
+		bench_touch(p);
+		bench_shared_push(p);
 	}
 }
 
@@ -68,6 +80,7 @@ static void measure(size_t n, loop_fn *sized, long rounds, long pairs)
 	sized(n, 1000);
 	for (long round = 0; round < rounds; round++) {
 		sample("limit", loop_limit, n, pairs);
+		sample("shared_limit", loop_shared_limit, n, pairs);
 		sample("any", loop_any, n, pairs);
 		sample("sized", sized, n, pairs);
 	}
@@ -89,6 +102,7 @@ int main(int argc, char **argv)
 
 	bench_pin(sched_getcpu());
 	bench_limit_push(block);
+	bench_shared_push(block);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (wanted(rows[i].size, argc, argv))
 			measure(rows[i].size, rows[i].sized, rounds, pairs);
