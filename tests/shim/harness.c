@@ -159,6 +159,21 @@ double t_now(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+bool t_pooled(size_t n)
+{
+	int (*option_get)(char *, size_t, const char *) = t_shim_symbol("bufpool_option_get");
+	bool (*owns)(const void *) = t_shim_symbol("bufpool_owns");
+	char percpu[16] = "";
+	void *p = malloc(n);
+	bool pooled = owns(p);
+
+	free(p);
+	option_get(percpu, sizeof(percpu), "percpu");
+	CHECK(pooled || n > 65536 || strcmp(percpu, "rseq"));
+	CHECK(pooled || n != 65536); /* what jemalloc is slowest at is pooled everywhere */
+	return pooled;
+}
+
 /* What percpu:auto has to come to here; NULL where this file does not know. */
 static const char *expected_percpu(void)
 {

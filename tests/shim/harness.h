@@ -46,6 +46,8 @@ unsigned t_failures(void);
 
 bool t_under_shim(void);
 bool t_pooling(void); /* under the shim, and not in mode:pass */
+/* Does the pool serve n bytes? With rseq it must; without, classes pass through that'd be slower than jemalloc's. */
+bool t_pooled(size_t n);
 
 /* A function by its name where the program's own calls would find it; the test fails where there is none. */
 void *t_symbol(const char *name);

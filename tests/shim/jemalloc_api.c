@@ -174,7 +174,7 @@ TEST(mallocx_counts_in_the_statistics, T_POOL)
 
 	bufpool_stats_get(&before, NULL);
 	for (size_t i = 0; i < COUNT(p); i++) {
-		NEED(p[i] = mallocx(1000, 0));
+		NEED(p[i] = mallocx(65536, 0));
 		CHECK(bufpool_owns(p[i]));
 	}
 	bufpool_stats_get(&held, NULL);

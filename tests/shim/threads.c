@@ -278,28 +278,28 @@ TEST(one_thread_allocates_another_frees)
  * Not legal, but crash handlers and profilers do it. Nothing may break: what the handler gets is a block of its own
  * or, where it interrupted a miss, NULL with ENOMEM. */
 
-static volatile sig_atomic_t storms, refused;
+static int storms, refused;
 
 static void storm(int signal)
 {
 	int saved = errno;
+	size_t turn = (size_t)__atomic_add_fetch(&storms, 1, __ATOMIC_RELAXED); /* every thread has its storms */
 	unsigned char *p[3];
 
 	(void)signal;
-	storms++;
 	for (size_t i = 0; i < COUNT(p); i++) {
-		size_t n = sizes[((size_t)storms + i * 3) % 9];
+		size_t n = sizes[(turn + i * 3) % 9];
 
 		errno = 0;
 		if (!(p[i] = malloc(n))) {
 			CHECK(errno == ENOMEM);
-			refused++;
+			__atomic_add_fetch(&refused, 1, __ATOMIC_RELAXED);
 			continue;
 		}
 		memset(p[i], 0xd0 + (int)i, n);
 	}
 	for (size_t i = 0; i < COUNT(p); i++) {
-		CHECK(!p[i] || t_is_filled(p[i], 0xd0 + (int)i, sizes[((size_t)storms + i * 3) % 9]));
+		CHECK(!p[i] || t_is_filled(p[i], 0xd0 + (int)i, sizes[(turn + i * 3) % 9]));
 		free(p[i]);
 	}
 	errno = saved;
@@ -328,7 +328,7 @@ TEST(signals_into_hits, T_POOL)
 			unpack(b);
 		}
 	weather(0);
-	t_note("%d signals, %d calls refused", (int)storms, (int)refused);
+	t_note("%d signals, %d calls refused", storms, refused);
 	empty_boxes();
 	CHECK(storms > 100);
 	CHECK(refused < storms / 2);
@@ -348,7 +348,7 @@ TEST(signals_into_misses, T_POOL)
 		malloc_trim(0);
 	}
 	weather(0);
-	t_note("%d signals, %d calls refused", (int)storms, (int)refused);
+	t_note("%d signals, %d calls refused", storms, refused);
 	CHECK(storms > 100);
 }
 
