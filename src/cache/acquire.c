@@ -31,7 +31,7 @@ static void *pass(struct bp_pool *pool, size_t n, bool zero)
 {
 	add(&pool->passed, 1);
 	atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
-	void *p = zero ? bp_backend_pass_calloc(1, n) : bp_backend_pass_malloc(n);
+	void *p = zero ? bp_backend_pass_calloc(n) : bp_backend_pass_malloc(n);
 	return p == NULL ? out_of_memory() : p;
 }
 
@@ -81,7 +81,7 @@ static void *from_level(struct bp_pool *pool, struct bp_level *l, _Atomic uint64
 		bp_magazine_set_count(magazine, n);
 		keep_rest(pool, l, cpu, class, magazine);
 		add(counter, 1);
-		if (bp_likely(bp_pool_unmark(p, class)))
+		if (bp_likely(bp_pool_unmark(p)))
 			return p;
 		set_aside(pool, class, p);
 	}
@@ -120,7 +120,7 @@ static void *steal(struct bp_pool *pool, int cpu, unsigned class)
 		if (loot.block == NULL)
 			continue;
 		add(&pool->counts[class].from_steal, 1);
-		if (bp_pool_unmark(loot.block, class))
+		if (bp_pool_unmark(loot.block))
 			return loot.block;
 		set_aside(pool, class, loot.block);
 	}
@@ -160,7 +160,7 @@ static void *distribute(struct bp_pool *pool, int cpu, unsigned class, void **bl
 {
 	created(pool, class, n);
 	for (size_t i = 1; i < n; i++)
-		*bp_mark_of(blocks[i], class) = bp_mark_value(blocks[i]);
+		*bp_mark_of(blocks[i]) = bp_mark_value(blocks[i]);
 	size_t put = cpu < 0 ? 0 : bp_percpu_push_batch(pool->slabs, cpu, class, blocks + 1, n - 1);
 	add(&pool->counts[class].cpu_in, put);
 	bp_pool_put_blocks(pool, bp_pool_shared(pool, bp_pool_epoch(pool)), class, blocks + 1 + put, n - 1 - put);
@@ -198,7 +198,7 @@ static void *from_backend(struct bp_pool *pool, int cpu, unsigned class, bool ze
 	if (!alone && zero)
 		memset(p, 0, bp_class_size(class));
 	else if (!zero)
-		*bp_mark_of(p, class) = 0;
+		*bp_mark_of(p) = 0;
 	return p;
 }
 
@@ -209,7 +209,7 @@ static void *from_cpu(struct bp_pool *pool, int cpu, unsigned class)
 {
 	void *p;
 	while (cpu >= 0 && (p = bp_percpu_pop(pool->slabs, cpu, class)) != NULL) {
-		if (bp_likely(bp_pool_unmark(p, class)))
+		if (bp_likely(bp_pool_unmark(p)))
 			return p;
 		set_aside(pool, class, p);
 	}
@@ -252,7 +252,8 @@ void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
 
 void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bool zero)
 {
-	set_aside(pool, class, p);
+	if (p != bp_percpu_nothing)
+		set_aside(pool, class, p);
 	return bp_pool_acquire_miss(pool, class, zero);
 }
 
@@ -263,7 +264,7 @@ void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bo
 	if (p == NULL)
 		return out_of_memory();
 	if (!zero)
-		*bp_mark_of(p, BP_CLASS_COUNT) = 0;
+		*bp_mark_of(p) = 0;
 	if (!bp_range_has(p)) {
 		add(&pool->passed, 1);
 		return p;

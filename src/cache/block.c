@@ -5,6 +5,7 @@
  */
 #include "cache/block.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "cache/release.h"
@@ -29,6 +30,20 @@ size_t bp_block_good_size(struct bp_pool *pool, size_t n)
 	return n <= limit ? bp_class_size(bp_class_of(n)) : bp_backend_good_size(n);
 }
 
+/* Resizing takes a block back as release does, and finds the same errors. */
+static bool is_out(struct bp_pool *pool, void *p)
+{
+	unsigned tag = bp_range_start_of(p);
+	if (tag == 0)
+		bp_pool_release_invalid(pool, p);
+	else if (*bp_mark_of(p) == bp_mark_value(p))
+		bp_pool_release_twice(pool, p, tag);
+	else
+		return true;
+	errno = EINVAL;
+	return false;
+}
+
 /* Blocks that are never kept are resized where they lie, if there is room behind them. */
 static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
 {
@@ -42,6 +57,8 @@ static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
 
 void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
 {
+	if (p != NULL && bp_range_has(p) && !is_out(pool, p))
+		return NULL;
 	size_t now = bp_block_capacity(p);
 	if (p != NULL && bp_range_has(p) && resize_in_place(pool, p, now, n))
 		return p;

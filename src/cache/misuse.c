@@ -13,7 +13,7 @@
 
 enum { LINES_MAX = 100 };
 
-bool bp_misuse_lenient;
+__attribute__((weak)) bool bp_misuse_lenient = false;
 
 static const char *const names[] = {
 	[BP_MISUSE_DOUBLE] = "double release",

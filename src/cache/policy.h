@@ -95,7 +95,8 @@ static inline bool bp_policy_steals(unsigned class)
 /* Pops until the next look at the clock, so that a look falls due some 16 times an epoch, however fast the program is. */
 static inline uint32_t bp_policy_interval(uint32_t pops, uint32_t elapsed_ms, uint32_t epoch_ms)
 {
-	uint32_t wanted = elapsed_ms * 16 < epoch_ms ? pops * 2 : (uint32_t)((uint64_t)pops * epoch_ms / 16 / (elapsed_ms + 1));
+	bool early = elapsed_ms * 16 < epoch_ms;
+	uint32_t wanted = early ? (pops + 1) * 2 : (uint32_t)((uint64_t)pops * epoch_ms / 16 / (elapsed_ms + 1));
 	return wanted < 2 ? 2 : wanted > BP_INTERVAL_MAX ? BP_INTERVAL_MAX : wanted;
 }
 

@@ -78,6 +78,8 @@ static enum bp_percpu_mode wanted_mode(void)
 static bool start(struct bp_pool *pool)
 {
 	bp_options_start();
+	if (&bp_pool_before_start != NULL)
+		bp_pool_before_start();
 	pool->cap = atomic_load_explicit(&bp_options.cap, memory_order_relaxed);
 	pool->classes = bp_class_of(pool->cap) + 1;
 	pool->cap = bp_class_size(pool->classes - 1); /* classes are kept or not as a whole */
@@ -98,7 +100,9 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 	atomic_store_explicit(&pool->passing, passing || !pool->usable, memory_order_relaxed);
 	/* In the portable mode nothing is a hit: the limit leads every request to where the mode is looked at. */
 	bool hits = bp_percpu_mode() == BP_PERCPU_RSEQ && !passing && pool->usable;
-	atomic_store_explicit(&pool->limit, hits ? bp_class_size(pool->classes - 1) : 0, memory_order_relaxed);
+	size_t limit = hits ? pool->cap : 0;
+	atomic_store_explicit(&pool->limit, limit, memory_order_relaxed);
+	atomic_store_explicit(&pool->small, limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX, memory_order_relaxed);
 }
 
 bool bp_pool_start(struct bp_pool *pool)

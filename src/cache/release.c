@@ -6,6 +6,8 @@
  */
 #include "cache/release.h"
 
+#include <errno.h>
+
 #include "cache/account.h"
 #include "cache/epoch.h"
 #include "cache/giveback.h"
@@ -129,7 +131,7 @@ static void release_large(struct bp_pool *pool, void *p)
 	bp_giveback_large(pool, p);
 }
 
-void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag)
+static void release_full(struct bp_pool *pool, void *p, unsigned tag)
 {
 	unsigned class = tag - 1;
 	if (class >= pool->classes) {
@@ -151,6 +153,13 @@ void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag)
 	flush(pool, cpu, class, p);
 }
 
+void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag)
+{
+	int saved = errno;
+	release_full(pool, p, tag);
+	errno = saved;
+}
+
 /* ---- what is no block of the range ---- */
 
 void bp_pool_release_outside(struct bp_pool *pool, void *p)
@@ -161,8 +170,10 @@ void bp_pool_release_outside(struct bp_pool *pool, void *p)
 		bp_misuse_report(pool, BP_MISUSE_FOREIGN, p, 0, true);
 		return;
 	}
+	int saved = errno;
 	add(&pool->passed, 1);
 	bp_backend_pass_free(p);
+	errno = saved;
 }
 
 void bp_pool_release_invalid(struct bp_pool *pool, void *p)

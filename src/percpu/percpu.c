@@ -24,7 +24,7 @@
 
 char bp_percpu_nothing[sizeof(struct bp_slab)] __attribute__((aligned(BP_LINE)));
 struct bp_rseq bp_rseq_unset = { .cpu_id = -1 }, bp_rseq_none = { .cpu_id = -1 }, bp_rseq_vfork = { .cpu_id = -1 };
-__thread struct bp_rseq *bp_thread_rseq = &bp_rseq_unset;
+__thread struct bp_thread bp_thread = { .rseq = &bp_rseq_unset };
 
 static enum bp_percpu_mode mode;
 static bool can_stop; /* membarrier's rseq command is there */
@@ -91,10 +91,10 @@ bool bp_percpu_create(struct bp_slabs *s)
 
 static bool prepare_thread(void)
 {
-	if (bp_thread_rseq != &bp_rseq_unset)
-		return bp_thread_rseq != &bp_rseq_none && bp_thread_rseq != &bp_rseq_vfork;
+	if (bp_thread.rseq != &bp_rseq_unset)
+		return bp_thread.rseq != &bp_rseq_none && bp_thread.rseq != &bp_rseq_vfork;
 	bool registered = own_area()->cpu_id >= 0;
-	bp_thread_rseq = registered ? own_area() : &bp_rseq_none;
+	bp_thread.rseq = registered ? own_area() : &bp_rseq_none;
 	return registered;
 }
 
@@ -120,7 +120,7 @@ int bp_percpu_enter(struct bp_slabs s, uint32_t epoch)
 		return -1;
 	int cpu = -1;
 	if (mode == BP_PERCPU_RSEQ && prepare_thread())
-		cpu = *(volatile int32_t *)&bp_thread_rseq->cpu_id;
+		cpu = *(volatile int32_t *)&bp_thread.rseq->cpu_id;
 	else if (mode == BP_PERCPU_FALLBACK)
 		cpu = (int)bp_os_cpu();
 	if (cpu < 0 || (unsigned)cpu >= s.cpus)
@@ -162,8 +162,10 @@ void bp_percpu_resize(struct bp_slabs s, int cpu, unsigned class, unsigned capac
 
 void *bp_percpu_pop(struct bp_slabs s, int cpu, unsigned class)
 {
-	if (mode == BP_PERCPU_RSEQ)
-		return bp_rseq_pop(s.base, class);
+	if (mode == BP_PERCPU_RSEQ) {
+		void *p = bp_rseq_pop(s.base, class);
+		return p == bp_percpu_nothing ? NULL : p;
+	}
 	return bp_fallback_pop(s, cpu, class);
 }
 

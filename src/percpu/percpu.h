@@ -85,6 +85,7 @@ struct bp_slabs {
 	unsigned cpus;
 };
 
+/* Zeroes: the slab of threads without a CPU, and what the inline pop gives instead of NULL. */
 extern char bp_percpu_nothing[] BP_HIDDEN;
 #define BP_SLABS_INIT { .base = bp_percpu_nothing + BP_SLAB_BYTES, .cpus = 0 }
 
@@ -101,7 +102,11 @@ struct bp_rseq {
  * path, which looks for the real one. A vfork child shares this variable's memory with its parent but has no
  * registration of its own: the shim points it to `vfork` meanwhile. */
 extern struct bp_rseq bp_rseq_unset BP_HIDDEN, bp_rseq_none BP_HIDDEN, bp_rseq_vfork BP_HIDDEN;
-extern __thread struct bp_rseq *bp_thread_rseq BP_HIDDEN __attribute__((tls_model("initial-exec")));
+struct bp_thread {
+	struct bp_rseq *rseq;
+	unsigned hint; /* the tag of the last release; see bp_pool_release */
+};
+extern __thread struct bp_thread bp_thread BP_HIDDEN __attribute__((tls_model("initial-exec")));
 
 enum bp_percpu_mode { BP_PERCPU_PASS, BP_PERCPU_FALLBACK, BP_PERCPU_RSEQ };
 

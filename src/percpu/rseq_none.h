@@ -8,7 +8,7 @@
 static inline void *bp_rseq_pop(char *base, unsigned class)
 {
 	(void)base, (void)class;
-	return NULL;
+	return bp_percpu_nothing;
 }
 
 static inline bool bp_rseq_push(char *base, unsigned class, void *p)

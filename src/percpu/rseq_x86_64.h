@@ -8,6 +8,9 @@
  * Loads are in program order on this architecture, so "floor or end first, then the word" needs no more than the order
  * below; the committing store is a release for the same reason.
  *
+ * Why the sections with a result are no asm goto: gcc 12 takes the output of an asm goto for valid on the edges to its
+ * labels (seen here: pop returned a stale register for "nothing"). They set the result to 0 themselves, out of line.
+ *
  * BP_RSEQ_INJECT, empty in the product, is where the tests delay a section between its instructions.
  */
 #define BP_PERCPU_HAS_RSEQ 1
@@ -53,33 +56,43 @@
 #define BP_RSEQ_SLAB_ON                                                                                                \
 	"movslq 4(%[rseq]), %%rax\n\t" BP_RSEQ_INJECT(2)                                                               \
 	"cmpl %[cpu], %%eax\n\t"                                                                                       \
-	"jne %l[elsewhere]\n\t"                                                                                        \
+	"jne 7f\n\t"                                                                                                   \
 	"shlq $18, %%rax\n\t"                                                                                          \
 	"addq %[base], %%rax\n\t"
+
+/* "Not here": label 7, the result 0. */
+#define BP_RSEQ_OR_ZERO(result)                                                                                        \
+	".pushsection __rseq_failure, \"ax\"\n"                                                                        \
+	"7:\n\t"                                                                                                       \
+	"xorl %k[" result "], %k[" result "]\n\t"                                                                      \
+	"jmp 2b\n\t"                                                                                                   \
+	".popsection\n\t"
 
 _Static_assert(BP_SLAB_SHIFT == 18, "the assembly shifts by 18");
 
 static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsigned class)
 {
 	void *p;
-	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB
+	asm volatile(BP_RSEQ_BEGIN BP_RSEQ_SLAB
 		 "movl 8(%%rax, %[head]), %%edx\n\t"  /* floor */
 		 "movq (%%rax, %[head]), %%rcx\n\t"
 		 "addl %%ecx, %%edx\n\t"              /* carries where the index is above the bottom */
-		 "jnc %l[nothing]\n\t" BP_RSEQ_INJECT(3)
+		 "jnc 7f\n\t" BP_RSEQ_INJECT(3)
 		 "movl %%ecx, %%edx\n\t"
 		 "addq %[down], %%rcx\n\t"
-		 "js %l[nothing]\n\t"                 /* the count of pops has run out */
+		 "js 7f\n\t"                 /* the count of pops has run out */
 		 "movq -8(%%rax, %%rdx, 8), %[p]\n\t" BP_RSEQ_INJECT(4)
 		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 ".pushsection __rseq_failure, \"ax\"\n"
+		 "7:\n\t"
+		 "leaq %[nothing], %[p]\n\t"
+		 "jmp 2b\n\t"
+		 ".popsection\n\t"
 		 : [p] "=&r"(p)
-		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
-		   [down] "r"((uint64_t)UINT32_MAX)
-		 : "rax", "rcx", "rdx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
-		 : nothing);
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		   [down] "r"((uint64_t)UINT32_MAX), [nothing] "m"(bp_percpu_nothing)
+		 : "rax", "rcx", "rdx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
 	return p;
-nothing:
-	return NULL;
 }
 
 static inline __attribute__((always_inline)) bool bp_rseq_push(char *base, unsigned class, void *p)
@@ -94,7 +107,7 @@ static inline __attribute__((always_inline)) bool bp_rseq_push(char *base, unsig
 		 "incq %%rcx\n\t" BP_RSEQ_INJECT(4)
 		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
 		 :
-		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
 		   [p] "r"(p)
 		 : "rax", "rcx", "rdx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
 		 : full);
@@ -106,11 +119,11 @@ full:
 static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int cpu, unsigned class)
 {
 	uint64_t n;
-	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
+	asm volatile(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
 		 "movl 8(%%rax, %[head]), %%edx\n\t"
 		 "movq (%%rax, %[head]), %%rcx\n\t"
 		 "addl %%ecx, %%edx\n\t"
-		 "jnc %l[elsewhere]\n\t"
+		 "jnc 7f\n\t"
 		 "incl %%edx\n\t"                     /* index - bottom: what is there */
 		 "movq %[max], %[n]\n\t"
 		 "cmpq %[n], %%rdx\n\t"
@@ -126,25 +139,22 @@ static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int c
 		 "cmpq %[n], %%rsi\n\t"
 		 "jb 6b\n\t" BP_RSEQ_INJECT(4)
 		 "subq %[n], %%rcx\n\t"
-		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END BP_RSEQ_OR_ZERO("n")
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
 		   [out] "r"(out), [max] "r"(max), [cpu] "r"(cpu)
-		 : "rax", "rcx", "rdx", "rsi", "rdi", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
-		 : elsewhere);
+		 : "rax", "rcx", "rdx", "rsi", "rdi", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
 	return n;
-elsewhere:
-	return 0;
 }
 
 static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, void *const *in, size_t count)
 {
 	uint64_t n;
-	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
+	asm volatile(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
 		 "movl 12(%%rax, %[head]), %%edx\n\t"
 		 "movq (%%rax, %[head]), %%rcx\n\t"
 		 "subl %%ecx, %%edx\n\t"              /* end - index: the room */
-		 "jbe %l[elsewhere]\n\t"
+		 "jbe 7f\n\t"
 		 "movq %[count], %[n]\n\t"
 		 "cmpq %[n], %%rdx\n\t"
 		 "cmovb %%rdx, %[n]\n\t"
@@ -158,33 +168,27 @@ static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, voi
 		 "cmpq %[n], %%rsi\n\t"
 		 "jb 6b\n\t" BP_RSEQ_INJECT(4)
 		 "addq %[n], %%rcx\n\t"
-		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END BP_RSEQ_OR_ZERO("n")
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
 		   [in] "r"(in), [count] "r"(count), [cpu] "r"(cpu)
-		 : "rax", "rcx", "rdx", "rsi", "rdi", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
-		 : elsewhere);
+		 : "rax", "rcx", "rdx", "rsi", "rdi", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
 	return n;
-elsewhere:
-	return 0;
 }
 
-/* Sets the high half of the word. *old: what it was. */
+/* Sets the high half of the word. *old: what it was. false: not on that CPU. */
 static inline bool bp_rseq_recount(uint32_t *old, char *base, int cpu, unsigned class, uint32_t count)
 {
-	uint64_t was;
-	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
+	uint64_t was; /* 0 only where the section didn't run: an open stack's word is never 0 */
+	asm volatile(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
 		 "movq (%%rax, %[head]), %[was]\n\t"
 		 "movl %k[was], %%ecx\n\t"
 		 "orq %[high], %%rcx\n\t" BP_RSEQ_INJECT(4)
-		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END BP_RSEQ_OR_ZERO("was")
 		 : [was] "=&r"(was)
-		 : [rseq] "r"(bp_thread_rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
 		   [high] "r"((uint64_t)count << 32), [cpu] "r"(cpu)
-		 : "rax", "rcx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
-		 : elsewhere);
+		 : "rax", "rcx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
 	*old = (uint32_t)(was >> 32);
-	return true;
-elsewhere:
-	return false;
+	return was != 0;
 }

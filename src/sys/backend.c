@@ -185,9 +185,12 @@ static const char *reason_to_pass(void)
 	return size_setting("arenas.page") == BP_PAGE ? NULL : "page size";
 }
 
-void bp_backend_configure(const char *configuration)
+void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text))
 {
-	je_malloc_conf = configuration;
+	if (configuration != NULL)
+		je_malloc_conf = configuration;
+	if (message != NULL)
+		je_malloc_message = message;
 }
 
 bool bp_backend_start(void)
@@ -458,6 +461,19 @@ void bp_backend_decay(void)
 	leave();
 }
 
+void bp_backend_trim(void)
+{
+	if (!enter())
+		return;
+	on_arena(purge_mib, MALLCTL_ARENAS_ALL);
+	leave();
+}
+
+void bp_backend_print_stats(void)
+{
+	je_malloc_stats_print(NULL, NULL, "a");
+}
+
 void bp_backend_child(void)
 {
 	/* The thread that had the tcache may be gone, in the middle of an operation: leave it alone for good. Its blocks
@@ -484,14 +500,26 @@ void bp_backend_stats(struct bp_backend_stats *out)
 
 /* ---- straight to jemalloc ---- */
 
+/* With the shared jemalloc a preloaded malloc is found before jemalloc's own: only the names that it alone has are safe. */
+#if !BP_JEMALLOC_EMBEDDED
+#undef je_malloc
+#undef je_calloc
+#undef je_realloc
+#undef je_free
+#define je_malloc(n) je_mallocx((n) == 0 ? 1 : (n), 0)
+#define je_calloc(count, size) je_mallocx((count) * (size) == 0 ? 1 : (count) * (size), MALLOCX_ZERO)
+#define je_realloc(p, n) je_rallocx(p, n, 0)
+#define je_free(p) je_dallocx(p, 0)
+#endif
+
 void *bp_backend_pass_malloc(size_t n)
 {
 	return je_malloc(n);
 }
 
-void *bp_backend_pass_calloc(size_t count, size_t size)
+void *bp_backend_pass_calloc(size_t n)
 {
-	return je_calloc(count, size);
+	return je_calloc(1, n);
 }
 
 void *bp_backend_pass_aligned(size_t alignment, size_t n)
@@ -509,7 +537,47 @@ void bp_backend_pass_free(void *p)
 	je_free(p);
 }
 
-void bp_backend_pass_free_sized(void *p, size_t n, size_t alignment)
+void *bp_jemalloc_mallocx(size_t n, int flags)
 {
-	je_sdallocx(p, n, alignment > 1 ? MALLOCX_LG_ALIGN(__builtin_ctzl(alignment)) : 0);
+	return je_mallocx(n, flags);
+}
+
+void *bp_jemalloc_rallocx(void *p, size_t n, int flags)
+{
+	return je_rallocx(p, n, flags);
+}
+
+size_t bp_jemalloc_xallocx(void *p, size_t n, size_t extra, int flags)
+{
+	return je_xallocx(p, n, extra, flags);
+}
+
+void bp_jemalloc_dallocx(void *p, int flags)
+{
+	je_dallocx(p, flags);
+}
+
+size_t bp_jemalloc_nallocx(size_t n, int flags)
+{
+	return je_nallocx(n, flags);
+}
+
+int bp_jemalloc_mallctl(const char *name, void *old, size_t *old_size, void *value, size_t size)
+{
+	return je_mallctl(name, old, old_size, value, size);
+}
+
+int bp_jemalloc_nametomib(const char *name, size_t *mib, size_t *length)
+{
+	return je_mallctlnametomib(name, mib, length);
+}
+
+int bp_jemalloc_bymib(const size_t *mib, size_t length, void *old, size_t *old_size, void *value, size_t size)
+{
+	return je_mallctlbymib(mib, length, old, old_size, value, size);
+}
+
+void bp_jemalloc_stats_print(void (*write)(void *, const char *), void *ctx, const char *opts)
+{
+	je_malloc_stats_print(write, ctx, opts);
 }

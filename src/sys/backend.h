@@ -18,11 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reads jemalloc's settings, creates the arenas. `configuration`: what the program gave in its own malloc_conf, or NULL;
- * it must be set before the first call into jemalloc. false: jemalloc is not usable as a backend (each class then
- * passes through). */
+/* Reads jemalloc's settings, creates the arenas. false: jemalloc is not usable as a backend (everything then passes
+ * through). */
 bool bp_backend_start(void);
-void bp_backend_configure(const char *configuration);
+/* A program's own malloc_conf and malloc_message, or NULL. Before the first call into jemalloc. */
+void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text));
 
 /* Why everything should pass through to jemalloc: "prof:true" and the like; NULL where nothing says so. */
 const char *bp_backend_wants_pass(void);
@@ -67,13 +67,28 @@ struct bp_backend_stats {
 };
 void bp_backend_stats(struct bp_backend_stats *out);
 
+/* Everything that jemalloc could give to the kernel, all arenas. */
+void bp_backend_trim(void);
+/* jemalloc's own statistics, to its message function. */
+void bp_backend_print_stats(void);
+
 /* ---- straight to jemalloc ---- */
 
 void *bp_backend_pass_malloc(size_t n);
-void *bp_backend_pass_calloc(size_t count, size_t size);
+void *bp_backend_pass_calloc(size_t n);
 void *bp_backend_pass_aligned(size_t alignment, size_t n);
 void *bp_backend_pass_realloc(void *p, size_t n);
 void bp_backend_pass_free(void *p);
-void bp_backend_pass_free_sized(void *p, size_t n, size_t alignment);
+
+/* jemalloc's own API, for the shim that exports it. */
+void *bp_jemalloc_mallocx(size_t n, int flags);
+void *bp_jemalloc_rallocx(void *p, size_t n, int flags);
+size_t bp_jemalloc_xallocx(void *p, size_t n, size_t extra, int flags);
+void bp_jemalloc_dallocx(void *p, int flags);
+size_t bp_jemalloc_nallocx(size_t n, int flags);
+int bp_jemalloc_mallctl(const char *name, void *old, size_t *old_size, void *value, size_t size);
+int bp_jemalloc_nametomib(const char *name, size_t *mib, size_t *length);
+int bp_jemalloc_bymib(const size_t *mib, size_t length, void *old, size_t *old_size, void *value, size_t size);
+void bp_jemalloc_stats_print(void (*write)(void *, const char *), void *ctx, const char *opts);
 
 #endif

@@ -14,26 +14,36 @@ struct bp_range bp_range;
 enum {
 	COMMIT_STEP = 2 << 20, /* of the range, a system call each; what mlockall(MCL_FUTURE) makes resident at once */
 	TABLE_STEP = 64 << 10, /* of the table: 64 MiB of range */
+	/* The table begins inside a page: the entries of the first pages, which every program uses, would otherwise share
+	 * the low 12 address bits with the blocks in them, and each load of an entry would wait for the store to the
+	 * block before it (measured: 7.0 instead of 3.7 ns a pair). */
+	TABLE_SKEW = 2112,
 };
 
 static atomic_flag growing = ATOMIC_FLAG_INIT; /* held inside jemalloc's hooks only, which its prefork waits for */
 static size_t carved;                          /* bytes handed to jemalloc; written under growing */
 static size_t table_committed;
 
+/* Bytes of the table, from its first page on, that the first `bytes` of the range need. */
+static size_t table_size(size_t bytes)
+{
+	return bp_round_up(TABLE_SKEW + bytes / BP_PAGE * sizeof(uint32_t), BP_PAGE);
+}
+
 bool bp_range_start(size_t wish)
 {
 	for (size_t bytes = wish; bytes >= (size_t)64 << 20; bytes /= 2) {
-		size_t table_bytes = bp_round_up(bytes / BP_PAGE * sizeof(uint32_t), BP_PAGE);
+		size_t table_bytes = table_size(bytes);
 		char *base = bp_os_reserve(bytes, COMMIT_STEP);
 		if (base == NULL)
 			continue;
-		void *table = bp_os_reserve(table_bytes, BP_PAGE);
+		char *table = bp_os_reserve(table_bytes, BP_PAGE);
 		if (table == NULL) {
 			bp_os_unmap(base, bytes);
 			continue;
 		}
 		bp_range.base = base;
-		bp_range.table = table;
+		bp_range.table = (_Atomic uint32_t *)(table + TABLE_SKEW);
 		bp_range.reserved = bytes;
 		bp_range.secret = (uintptr_t)bp_os_random();
 		return true;
@@ -51,11 +61,10 @@ static bool commit_to(size_t end)
 	size_t target = bp_round_up(end, COMMIT_STEP);
 	if (target > bp_range.reserved)
 		target = bp_range.reserved;
-	size_t table_end = bp_round_up(target / BP_PAGE * sizeof(uint32_t), TABLE_STEP);
-	size_t table_all = bp_round_up(bp_range.reserved / BP_PAGE * sizeof(uint32_t), BP_PAGE);
+	size_t table_end = bp_round_up(table_size(target), TABLE_STEP), table_all = table_size(bp_range.reserved);
 	table_end = table_end < table_all ? table_end : table_all;
 	if (table_end > table_committed) {
-		if (!bp_os_commit((char *)bp_range.table + table_committed, table_end - table_committed))
+		if (!bp_os_commit((char *)bp_range.table - TABLE_SKEW + table_committed, table_end - table_committed))
 			return false;
 		table_committed = table_end;
 	}

@@ -59,20 +59,28 @@ static inline bool bp_range_has(const void *p)
 	return (uintptr_t)p - (uintptr_t)bp_range.base < atomic_load_explicit(&bp_range.used, memory_order_relaxed);
 }
 
-/* The tag (class + 1, or BP_TAG_HUGE) of the block that starts at p, 0 where none does. p is in the range. */
-static inline unsigned bp_range_start_of(const void *p)
+/* Does a block start at p, and of which tag (class + 1, or BP_TAG_HUGE)? p is in the range. The reciprocal of tag 0 makes
+ * the answer false; that of BP_TAG_HUGE accepts only the start of the page. */
+static inline __attribute__((always_inline)) bool bp_range_starts(unsigned *tag, const void *p)
 {
 	uintptr_t offset = (uintptr_t)p - (uintptr_t)bp_range.base;
 	uint32_t entry = atomic_load_explicit(&bp_range.table[offset >> BP_PAGE_SHIFT], memory_order_relaxed);
-	unsigned tag = entry & 0xff;
-	uint32_t distance = (uint32_t)(uintptr_t)p - (entry - tag);
-	return bp_likely(bp_class_starts_at(tag, distance)) ? tag : 0;
+	*tag = entry & 0xff;
+	return bp_class_starts_at(*tag, (uint32_t)((uint32_t)(uintptr_t)p - (entry - *tag)));
 }
 
-/* The word in which a released block of that class carries its mark: the second, in the 8-byte class the first. */
-static inline uintptr_t *bp_mark_of(void *p, unsigned class)
+/* The same as one number: 0 where no block starts. */
+static inline unsigned bp_range_start_of(const void *p)
 {
-	return (uintptr_t *)p + (class != 0);
+	unsigned tag;
+	return bp_range_starts(&tag, p) ? tag : 0;
+}
+
+/* The word in which a released block carries its mark: the second, because the first is where programs keep the links
+ * and counters that they are most likely to write after a release, and a mark that is overwritten is only found late. */
+static inline uintptr_t *bp_mark_of(void *p)
+{
+	return (uintptr_t *)p + 1;
 }
 
 static inline uintptr_t bp_mark_value(const void *p)

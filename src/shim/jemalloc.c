@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * jemalloc's own API, for programs that link libjemalloc (redis, varnish, bind9): under the shim they meet the jemalloc
+ * inside it and no second one. Blocks of the range are the pool's: what takes a block back or changes its size goes
+ * through the engine, the rest is passed on. See jemalloc(3).
+ */
+#include <stdint.h>
+
+#include "cache/block.h"
+#include "shim/shim.h"
+#include "sys/backend.h"
+
+/* A program that defines these itself is honoured: its definition is found before this one. */
+BP_EXPORT __attribute__((weak)) const char *malloc_conf = NULL;
+BP_EXPORT __attribute__((weak)) void (*malloc_message)(void *ctx, const char *text) = NULL;
+
+static void configure(void)
+{
+	bp_backend_configure(malloc_conf, malloc_message);
+}
+
+void (*const bp_pool_before_start)(void) = configure;
+
+BP_EXPORT void *mallocx(size_t n, int flags)
+{
+	bp_pool_start(POOL);
+	return bp_jemalloc_mallocx(n, flags);
+}
+
+BP_EXPORT void *rallocx(void *p, size_t n, int flags)
+{
+	if (!bp_range_has(p))
+		return bp_jemalloc_rallocx(p, n, flags);
+	void *fresh = bp_jemalloc_mallocx(n, flags);
+	if (fresh == NULL)
+		return NULL;
+	size_t now = bp_block_capacity(p);
+	__builtin_memcpy(fresh, p, now < n ? now : n);
+	bp_pool_release(POOL, p);
+	return fresh;
+}
+
+/* "Resized to whatever was possible": blocks of the range keep their size. */
+BP_EXPORT size_t xallocx(void *p, size_t n, size_t extra, int flags)
+{
+	return bp_range_has(p) ? bp_block_capacity(p) : bp_jemalloc_xallocx(p, n, extra, flags);
+}
+
+BP_EXPORT size_t sallocx(const void *p, int flags)
+{
+	(void)flags;
+	return bp_block_capacity(p);
+}
+
+BP_EXPORT void dallocx(void *p, int flags)
+{
+	if (bp_range_has(p))
+		bp_pool_release(POOL, p);
+	else
+		bp_jemalloc_dallocx(p, flags);
+}
+
+BP_EXPORT void sdallocx(void *p, size_t n, int flags)
+{
+	(void)n;
+	dallocx(p, flags);
+}
+
+BP_EXPORT size_t nallocx(size_t n, int flags)
+{
+	bp_pool_start(POOL);
+	return bp_jemalloc_nallocx(n, flags);
+}
+
+BP_EXPORT int mallctl(const char *name, void *old, size_t *old_size, void *value, size_t size)
+{
+	bp_pool_start(POOL);
+	return bp_jemalloc_mallctl(name, old, old_size, value, size);
+}
+
+BP_EXPORT int mallctlnametomib(const char *name, size_t *mib, size_t *length)
+{
+	bp_pool_start(POOL);
+	return bp_jemalloc_nametomib(name, mib, length);
+}
+
+BP_EXPORT int mallctlbymib(const size_t *mib, size_t length, void *old, size_t *old_size, void *value, size_t size)
+{
+	bp_pool_start(POOL);
+	return bp_jemalloc_bymib(mib, length, old, old_size, value, size);
+}
+
+BP_EXPORT void malloc_stats_print(void (*write)(void *, const char *), void *ctx, const char *opts)
+{
+	bp_pool_start(POOL);
+	bp_jemalloc_stats_print(write, ctx, opts);
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef BP_SHIM_SHIM_H
+#define BP_SHIM_SHIM_H
+
+#include "cache/pool.h"
+
+#define BP_EXPORT __attribute__((visibility("default")))
+#define POOL (&bp_default_pool)
+
+/* C23's free_sized and C++'s sized delete. */
+void bp_shim_release_sized(void *p, size_t n) BP_HIDDEN;
+
+#endif
