@@ -160,7 +160,7 @@ Test(options, BUFPOOL_CONF_is_read_at_start)
 		{ "cap:8192", "cap", "8192\n" }, { "misuse:report,epoch_ms:77", "misuse", "report\n" },
 		{ "misuse:report,epoch_ms:77", "epoch_ms", "77\n" },
 		{ "mode:pass", "mode", "pass\n" }, { "percpu:fallback", "percpu", "fallback\n" },
-		{ "epoch_ms:5,epoch_ms:6", "epoch_ms", "6\n" }, { "budget:16777216", "budget", "16777216\n" } };
+		{ "epoch_ms:15,epoch_ms:16", "epoch_ms", "16\n" }, { "budget:16777216", "budget", "16777216\n" } };
 	struct t_result r;
 
 	for (size_t i = 0; i < T_COUNT(given); i++) {
@@ -217,8 +217,8 @@ Test(options, stats_print_prints_at_exit)
 Test(options, every_mode_works)
 {
 	static const char *const modes[] = { "mode:pool", "mode:pass", "percpu:fallback", "percpu:auto",
-		"background:true", "thp:false", "budget:0", "budget:1048576", "cap:4096", "cap:4194304", "epoch_ms:1",
-		"check:on", "misuse:report", "percpu:fallback,mode:pass", "background:true,epoch_ms:5" };
+		"background:true", "thp:false", "budget:0", "budget:1048576", "cap:4096", "cap:4194304", "epoch_ms:10",
+		"check:on", "misuse:report", "percpu:fallback,mode:pass", "background:true,epoch_ms:10" };
 	struct t_result r;
 
 	for (size_t i = 0; i < T_COUNT(modes); i++) {
