@@ -148,7 +148,7 @@ TEST(blocks_travel_between_threads)
 	pthread_t thread[8];
 
 	crowd(thread, COUNT(thread), exchange);
-	usleep(1500000);
+	usleep(1000000);
 	disperse(thread, COUNT(thread));
 }
 
@@ -175,7 +175,7 @@ TEST(blocks_travel_while_threads_change_cpus)
 	pthread_t thread[6];
 
 	crowd(thread, COUNT(thread), hop);
-	usleep(1500000);
+	usleep(1000000);
 	disperse(thread, COUNT(thread));
 }
 
@@ -315,7 +315,7 @@ static void weather(int microseconds)
 
 TEST(signals_into_hits, T_POOL)
 {
-	double end = t_now() + 1.5;
+	double end = t_now() + 1;
 	unsigned random = 1;
 
 	exchange_some(&random, 2000); /* warm */
@@ -337,7 +337,7 @@ TEST(signals_into_hits, T_POOL)
 TEST(signals_into_misses, T_POOL)
 {
 	static struct parcel *many[3000];
-	double end = t_now() + 1.5;
+	double end = t_now() + 1;
 
 	weather(50);
 	while (t_now() < end) {
@@ -358,7 +358,7 @@ TEST(signals_into_threads, T_POOL)
 
 	weather(50);
 	crowd(thread, COUNT(thread), exchange);
-	for (double end = t_now() + 1.5; t_now() < end;)
+	for (double end = t_now() + 1; t_now() < end;)
 		usleep(1000);
 	weather(0);
 	disperse(thread, COUNT(thread));
