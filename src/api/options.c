@@ -17,7 +17,8 @@
 static const char *percpu_fact(void)
 {
 	static const char *const names[] = { "pass", "fallback", "rseq" };
-	return names[POOL->usable ? bp_percpu_mode() : BP_PERCPU_PASS];
+	bool passing = atomic_load_explicit(&POOL->passing, memory_order_relaxed);
+	return names[passing ? BP_PERCPU_PASS : bp_percpu_mode()];
 }
 
 static const char *fact(const char *key)

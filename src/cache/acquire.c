@@ -27,17 +27,30 @@ static void *out_of_memory(void)
 	return NULL;
 }
 
+/* A shared counter would cost a pass more than the rest of it: each thread adds its own in rows of BP_PASS_ROW, and looks
+ * at the clock then. */
+void bp_pool_count_pass(struct bp_pool *pool)
+{
+	if (bp_likely(++bp_thread.passed < BP_PASS_ROW))
+		return;
+	add(&pool->passed, bp_thread.passed);
+	bp_thread.passed = 0;
+	if (atomic_load_explicit(&pool->state, memory_order_acquire) == BP_POOL_READY)
+		bp_epoch_poll(pool, bp_percpu_enter(pool->slabs, bp_pool_epoch(pool)), 0);
+}
+
 static void *pass(struct bp_pool *pool, size_t n, bool zero)
 {
-	add(&pool->passed, 1);
-	atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
+	bp_pool_count_pass(pool);
+	if (!atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed))
+		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
 	void *p = zero ? bp_backend_pass_calloc(n) : bp_backend_pass_malloc(n);
 	return p == NULL ? out_of_memory() : p;
 }
 
 void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool zero)
 {
-	add(&pool->passed, 1);
+	bp_pool_count_pass(pool);
 	atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
 	void *p = bp_backend_pass_aligned(alignment, n);
 	if (p != NULL && zero)

@@ -47,7 +47,7 @@ static bool is_out(struct bp_pool *pool, void *p)
 /* Blocks that are never kept are resized where they lie, if there is room behind them. */
 static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
 {
-	if (n <= now && (n > pool->cap ? n > now / 2 : bp_class_of(n) + 1 == bp_range_start_of(p)))
+	if (bp_block_good_size(pool, n) == now)
 		return true;
 	if (now <= pool->cap || n <= pool->cap || !bp_backend_large_resize(p, n))
 		return false;
@@ -78,11 +78,14 @@ void *bp_block_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool ze
 	size_t rounded = bp_round_up(n == 0 ? 1 : n, alignment);
 	if (rounded < n)
 		rounded = SIZE_MAX;
-	if (alignment <= BP_PAGE && (rounded > pool->cap || bp_class_size(bp_class_of(rounded)) % alignment == 0))
-		return bp_pool_acquire(pool, rounded, zero);
-	if (!bp_pool_start(pool) || atomic_load_explicit(&pool->passing, memory_order_relaxed))
+	bool passing = !bp_pool_start(pool) || atomic_load_explicit(&pool->passing, memory_order_relaxed);
+	if (alignment > BP_PAGE || rounded > pool->cap)
+		return passing ? bp_pool_pass_aligned(pool, alignment, n, zero) :
+				 bp_pool_acquire_large(pool, n == 0 ? 1 : n, alignment, zero);
+	unsigned class = bp_class_of(rounded);
+	if (passing || class < pool->first_class || bp_class_size(class) % alignment != 0)
 		return bp_pool_pass_aligned(pool, alignment, n, zero);
-	return bp_pool_acquire_large(pool, n == 0 ? 1 : n, alignment, zero);
+	return bp_pool_acquire(pool, rounded, zero);
 }
 
 bool bp_block_has_size(struct bp_pool *pool, const void *p, size_t n)

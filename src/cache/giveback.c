@@ -109,8 +109,12 @@ void bp_giveback_at_once(struct bp_pool *pool, unsigned class, void *const *bloc
 
 void bp_giveback_large(struct bp_pool *pool, void *p)
 {
-	if (bp_backend_large_free(p))
-		return;
+	if (!bp_backend_large_free(p))
+		bp_giveback_later(pool, p);
+}
+
+void bp_giveback_later(struct bp_pool *pool, void *p)
+{
 	uint32_t magazine = bp_magazine_new();
 	if (magazine == 0)
 		return;

@@ -31,6 +31,8 @@ enum {
 	BP_DRAIN_STEP = 8,
 	/* Hits between two looks at the clock, at most. */
 	BP_INTERVAL_MAX = 8192,
+	/* Calls that pass through, between two looks at the clock. */
+	BP_PASS_ROW = 256,
 	/* In the portable mode a pair costs two locked instructions each: below this size jemalloc's own cache is
 	 * faster, and the class passes through. */
 	BP_FALLBACK_SIZE = 16 << 10,

@@ -171,14 +171,17 @@ void bp_pool_release_outside(struct bp_pool *pool, void *p)
 		return;
 	}
 	int saved = errno;
-	add(&pool->passed, 1);
-	bp_backend_pass_free(p);
+	bp_pool_count_pass(pool);
+	if (!bp_backend_pass_free(p))
+		bp_giveback_later(pool, p);
 	errno = saved;
 }
 
 void bp_pool_release_invalid(struct bp_pool *pool, void *p)
 {
-	bp_misuse_report(pool, BP_MISUSE_INVALID, p, 0, true);
+	unsigned tag;
+	bp_range_starts(&tag, p);
+	bp_misuse_report(pool, BP_MISUSE_INVALID, p, tag == 0 || tag == BP_TAG_HUGE ? 0 : bp_class_size(tag - 1), true);
 }
 
 void bp_pool_release_twice(struct bp_pool *pool, void *p, unsigned tag)

@@ -34,7 +34,7 @@ BP_EXPORT struct mallinfo2 mallinfo2(void)
 		.arena = b.mapped,
 		.ordblks = s.cached + s.victim + s.queued,
 		.uordblks = b.allocated > kept ? b.allocated - kept : 0,
-		.fordblks = kept + (b.resident > b.allocated ? b.resident - b.allocated : 0),
+		.fordblks = b.allocated > kept ? b.mapped - (b.allocated - kept) : b.mapped,
 		.keepcost = kept,
 	};
 }

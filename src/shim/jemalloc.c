@@ -5,6 +5,7 @@
  * through the engine, the rest is passed on. See jemalloc(3).
  */
 #include <stdint.h>
+#include <unistd.h>
 
 #include "cache/block.h"
 #include "shim/shim.h"
@@ -14,15 +15,33 @@
 BP_EXPORT __attribute__((weak)) const char *malloc_conf = NULL;
 BP_EXPORT __attribute__((weak)) void (*malloc_message)(void *ctx, const char *text) = NULL;
 
+static void message(void *ctx, const char *text)
+{
+	if (malloc_message != NULL)
+		malloc_message(ctx, text);
+	else
+		bp_os_write(STDERR_FILENO, text, __builtin_strlen(text));
+}
+
 static void configure(void)
 {
-	bp_backend_configure(malloc_conf, malloc_message);
+	bp_backend_configure(malloc_conf, message);
 }
 
 void (*const bp_pool_before_start)(void) = configure;
 
+/* Before jemalloc's own constructor, which would start it without the program's configuration. */
+static __attribute__((constructor(101))) void start(void)
+{
+	bp_pool_start(POOL);
+}
+
 BP_EXPORT void *mallocx(size_t n, int flags)
 {
+	size_t alignment;
+	bool zero;
+	if (bp_jemalloc_is_plain(&alignment, &zero, flags))
+		return bp_block_aligned(POOL, alignment, n, zero);
 	bp_pool_start(POOL);
 	return bp_jemalloc_mallocx(n, flags);
 }
@@ -31,7 +50,7 @@ BP_EXPORT void *rallocx(void *p, size_t n, int flags)
 {
 	if (!bp_range_has(p))
 		return bp_jemalloc_rallocx(p, n, flags);
-	void *fresh = bp_jemalloc_mallocx(n, flags);
+	void *fresh = mallocx(n, flags);
 	if (fresh == NULL)
 		return NULL;
 	size_t now = bp_block_capacity(p);

@@ -44,15 +44,51 @@ static inline void *aligned(size_t alignment, size_t n, bool throws)
 	return bp_likely(p != NULL) ? p : again(alignment, n, throws);
 }
 
+/* By the standard the array, nothrow and sized forms call the plain ones, which a program may define without the others.
+ * Its definition is found before the one here; these names are ours whatever the program does. */
+extern void *bp_own_new(size_t n) __attribute__((alias("_Znwm"), visibility("hidden")));
+extern void bp_own_delete(void *p) __attribute__((alias("_ZdlPv"), visibility("hidden")));
+void *_Znwm(size_t n);
+void _ZdlPv(void *p);
+
+static inline bool has_own_new(void)
+{
+	return bp_unlikely(&_Znwm != &bp_own_new);
+}
+
+static inline bool has_own_delete(void)
+{
+	return bp_unlikely(&_ZdlPv != &bp_own_delete);
+}
+
+BP_EXPORT void *_Znwm(size_t n)
+{
+	return plain(n, true);
+}
+
+BP_EXPORT void *_Znam(size_t n)
+{
+	return has_own_new() ? _Znwm(n) : plain(n, true);
+}
+
+BP_EXPORT void _ZdlPv(void *p)
+{
+	bp_pool_release(POOL, p);
+}
+
+BP_EXPORT void _ZdaPv(void *p)
+{
+	if (has_own_delete())
+		_ZdlPv(p);
+	else
+		bp_pool_release(POOL, p);
+}
+
 #define NEW(suffix)                                                                                                    \
-	BP_EXPORT void *_Zn##suffix##m(size_t n)                                                                       \
-	{                                                                                                              \
-		return plain(n, true);                                                                                 \
-	}                                                                                                              \
 	BP_EXPORT void *_Zn##suffix##mRKSt9nothrow_t(size_t n, const void *tag)                                        \
 	{                                                                                                              \
 		(void)tag;                                                                                             \
-		return plain(n, false);                                                                                \
+		return has_own_new() ? _Znwm(n) : plain(n, false);                                                                               \
 	}                                                                                                              \
 	BP_EXPORT void *_Zn##suffix##mSt11align_val_t(size_t n, size_t alignment)                                      \
 	{                                                                                                              \
@@ -65,18 +101,17 @@ static inline void *aligned(size_t alignment, size_t n, bool throws)
 	}
 
 #define DELETE(suffix)                                                                                                 \
-	BP_EXPORT void _Zd##suffix##Pv(void *p)                                                                        \
-	{                                                                                                              \
-		bp_pool_release(POOL, p);                                                                              \
-	}                                                                                                              \
 	BP_EXPORT void _Zd##suffix##PvRKSt9nothrow_t(void *p, const void *tag)                                         \
 	{                                                                                                              \
 		(void)tag;                                                                                             \
-		bp_pool_release(POOL, p);                                                                              \
+		_Zd##suffix##Pv(p);                                                                                    \
 	}                                                                                                              \
 	BP_EXPORT void _Zd##suffix##Pvm(void *p, size_t n)                                                             \
 	{                                                                                                              \
-		bp_shim_release_sized(p, n);                                                                           \
+		if (has_own_delete())                                                                                  \
+			_Zd##suffix##Pv(p);                                                                            \
+		else                                                                                                   \
+			bp_shim_release_sized(p, n);                                                                   \
 	}                                                                                                              \
 	BP_EXPORT void _Zd##suffix##PvSt11align_val_t(void *p, size_t alignment)                                       \
 	{                                                                                                              \

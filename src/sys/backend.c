@@ -189,8 +189,7 @@ void bp_backend_configure(const char *configuration, void (*message)(void *ctx, 
 {
 	if (configuration != NULL)
 		je_malloc_conf = configuration;
-	if (message != NULL)
-		je_malloc_message = message;
+	je_malloc_message = message;
 }
 
 bool bp_backend_start(void)
@@ -514,27 +513,54 @@ void bp_backend_stats(struct bp_backend_stats *out)
 
 void *bp_backend_pass_malloc(size_t n)
 {
-	return je_malloc(n);
+	if (!enter())
+		return NULL;
+	void *p = je_malloc(n);
+	leave();
+	return p;
 }
 
 void *bp_backend_pass_calloc(size_t n)
 {
-	return je_calloc(1, n);
+	if (!enter())
+		return NULL;
+	void *p = je_calloc(1, n);
+	leave();
+	return p;
 }
 
 void *bp_backend_pass_aligned(size_t alignment, size_t n)
 {
-	return je_mallocx(n == 0 ? 1 : n, MALLOCX_LG_ALIGN(__builtin_ctzl(alignment)));
+	if (!enter())
+		return NULL;
+	void *p = je_mallocx(n == 0 ? 1 : n, MALLOCX_LG_ALIGN(__builtin_ctzl(alignment)));
+	leave();
+	return p;
 }
 
 void *bp_backend_pass_realloc(void *p, size_t n)
 {
-	return je_realloc(p, n);
+	if (!enter())
+		return NULL;
+	void *fresh = je_realloc(p, n);
+	leave();
+	return fresh;
 }
 
-void bp_backend_pass_free(void *p)
+bool bp_backend_pass_free(void *p)
 {
+	if (!enter())
+		return false;
 	je_free(p);
+	leave();
+	return true;
+}
+
+bool bp_jemalloc_is_plain(size_t *alignment, bool *zero, int flags)
+{
+	*alignment = (size_t)1 << (flags & 0x3f);
+	*zero = (flags & MALLOCX_ZERO) != 0;
+	return (flags & ~(0x3f | MALLOCX_ZERO)) == 0;
 }
 
 void *bp_jemalloc_mallocx(size_t n, int flags)

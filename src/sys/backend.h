@@ -21,7 +21,7 @@
 /* Reads jemalloc's settings, creates the arenas. false: jemalloc is not usable as a backend (everything then passes
  * through). */
 bool bp_backend_start(void);
-/* A program's own malloc_conf and malloc_message, or NULL. Before the first call into jemalloc. */
+/* A program's own malloc_conf (or NULL), and where jemalloc's messages go. Before the first call into jemalloc. */
 void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text));
 
 /* Why everything should pass through to jemalloc: "prof:true" and the like; NULL where nothing says so. */
@@ -72,15 +72,19 @@ void bp_backend_trim(void);
 /* jemalloc's own statistics, to its message function. */
 void bp_backend_print_stats(void);
 
-/* ---- straight to jemalloc ---- */
+/* ---- straight to jemalloc ----
+ *
+ * NULL also where this thread is inside jemalloc already. */
 
 void *bp_backend_pass_malloc(size_t n);
 void *bp_backend_pass_calloc(size_t n);
 void *bp_backend_pass_aligned(size_t alignment, size_t n);
 void *bp_backend_pass_realloc(void *p, size_t n);
-void bp_backend_pass_free(void *p);
+/* false: refused, as above. */
+bool bp_backend_pass_free(void *p);
 
-/* jemalloc's own API, for the shim that exports it. */
+/* jemalloc's own API, for the shim that exports it. is_plain: flags name no arena and no tcache. */
+bool bp_jemalloc_is_plain(size_t *alignment, bool *zero, int flags);
 void *bp_jemalloc_mallocx(size_t n, int flags);
 void *bp_jemalloc_rallocx(void *p, size_t n, int flags);
 size_t bp_jemalloc_xallocx(void *p, size_t n, size_t extra, int flags);

@@ -200,10 +200,20 @@ bool bp_os_secure(void)
 	return getauxval(AT_SECURE) != 0;
 }
 
+/* Before libc has started (a program's .preinit_array), environ isn't set; ld.so knows the stack that the kernel made:
+ * argc, the arguments, NULL, the environment. */
+extern void *__libc_stack_end;
+
+static char **environment(void)
+{
+	long *argc = __libc_stack_end;
+	return environ != NULL ? environ : (char **)(argc + 1 + *argc + 1);
+}
+
 const char *bp_os_environment(const char *name)
 {
 	size_t length = strlen(name);
-	for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
+	for (char **entry = environment(); entry != NULL && *entry != NULL; entry++)
 		if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=')
 			return *entry + length + 1;
 	return NULL;
