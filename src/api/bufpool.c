@@ -112,22 +112,18 @@ void bufpool_release_sized(void *p, size_t n)
 {
 	if (bp_likely(n <= POOL->cap) && bp_likely(bp_pool_release_sized(POOL, p, n)))
 		return;
-	if (p != NULL && bp_unlikely(!bp_block_has_size(POOL, p, n))) {
+	if (p != NULL && bp_unlikely(!bp_block_has_size(POOL, p, n)))
 		bp_misuse_report(POOL, BP_MISUSE_SIZE, p, bp_block_capacity(p), true);
-		return;
-	}
 	bp_pool_release(POOL, p);
 }
 
 void bufpool_release_aligned_sized(void *p, size_t alignment, size_t n)
 {
 	size_t rounded = alignment <= BP_PAGE ? bp_round_up(n == 0 ? 1 : n, alignment == 0 ? 1 : alignment) : 0;
-	if (rounded != 0 && bp_block_has_size(POOL, p, rounded))
-		bp_pool_release(POOL, p);
-	else if (p == NULL || bp_block_capacity(p) >= n)
-		bp_pool_release(POOL, p);
-	else
+	bool right = p == NULL || (rounded != 0 && bp_block_has_size(POOL, p, rounded)) || bp_block_capacity(p) >= n;
+	if (!right)
 		bp_misuse_report(POOL, BP_MISUSE_SIZE, p, bp_block_capacity(p), true);
+	bp_pool_release(POOL, p);
 }
 
 void bufpool_release_wiped(void *p, size_t used)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "bufpool/bufpool.h"
+#include "cache/epoch.h"
 #include "cache/options.h"
 #include "cache/pool.h"
 #include "sys/backend.h"
@@ -46,12 +47,15 @@ int bufpool_option_get(char *value, size_t size, const char *key)
 
 int bufpool_option_set(const char *key, const char *value)
 {
-	bp_pool_start(POOL);
+	bool before_start = atomic_load_explicit(&POOL->state, memory_order_acquire) == BP_POOL_NEW;
 	if (strcmp(key, "backend") == 0)
 		return -EPERM;
-	int failed = bp_options_set(key, strlen(key), value, strlen(value), false);
-	if (failed == 0 && strcmp(key, "mode") == 0)
+	bp_options_start();
+	int failed = bp_options_set(key, strlen(key), value, strlen(value), before_start);
+	if (failed == 0 && !before_start && strcmp(key, "mode") == 0)
 		bp_pool_set_mode(POOL, strcmp(value, "pass") == 0);
+	if (failed == 0 && strcmp(key, "epoch_ms") == 0)
+		bp_epoch_restart(POOL);
 	return failed;
 }
 

@@ -94,7 +94,7 @@ static void *from_level(struct bp_pool *pool, struct bp_level *l, _Atomic uint64
 		bp_magazine_set_count(magazine, n);
 		keep_rest(pool, l, cpu, class, magazine);
 		add(counter, 1);
-		if (bp_likely(bp_pool_unmark(p)))
+		if (bp_likely(bp_pool_unmark(p) || bp_misuse_unchecked()))
 			return p;
 		set_aside(pool, class, p);
 	}
@@ -133,7 +133,7 @@ static void *steal(struct bp_pool *pool, int cpu, unsigned class)
 		if (loot.block == NULL)
 			continue;
 		add(&pool->counts[class].from_steal, 1);
-		if (bp_pool_unmark(loot.block))
+		if (bp_pool_unmark(loot.block) || bp_misuse_unchecked())
 			return loot.block;
 		set_aside(pool, class, loot.block);
 	}
@@ -222,7 +222,7 @@ static void *from_cpu(struct bp_pool *pool, int cpu, unsigned class)
 {
 	void *p;
 	while (cpu >= 0 && (p = bp_percpu_pop(pool->slabs, cpu, class)) != NULL) {
-		if (bp_likely(bp_pool_unmark(p)))
+		if (bp_likely(bp_pool_unmark(p) || bp_misuse_unchecked()))
 			return p;
 		set_aside(pool, class, p);
 	}
@@ -265,8 +265,11 @@ void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
 
 void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bool zero)
 {
-	if (p != bp_percpu_nothing)
+	if (p != bp_percpu_nothing) {
+		if (bp_misuse_unchecked())
+			return zero ? memset(p, 0, bp_class_size(class)) : p;
 		set_aside(pool, class, p);
+	}
 	return bp_pool_acquire_miss(pool, class, zero);
 }
 

@@ -148,6 +148,11 @@ static bool is_due(struct bp_pool *pool, uint64_t now)
 									  memory_order_relaxed, memory_order_relaxed);
 }
 
+void bp_epoch_restart(struct bp_pool *pool)
+{
+	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms(), memory_order_relaxed);
+}
+
 static void end_epoch_if_due(struct bp_pool *pool, uint64_t now)
 {
 	if (is_due(pool, now) && !rotate(pool))
@@ -162,7 +167,7 @@ static void recount(struct bp_pool *pool, int cpu, unsigned class, uint64_t now)
 	uint32_t last = atomic_exchange_explicit(&k->last_tick, (uint32_t)now, memory_order_relaxed);
 	uint32_t seen = bp_percpu_pops(pool->slabs, cpu, class), pops;
 	uint32_t elapsed = last == 0 ? 0 : (uint32_t)now - last; /* the first look has none before it */
-	uint32_t interval = bp_policy_interval(seen, elapsed, (uint32_t)epoch_ms());
+	uint32_t interval = bp_policy_interval(seen, elapsed, (uint32_t)epoch_ms(), bp_giveback_is_due(pool));
 	if (bp_percpu_recount(&pops, pool->slabs, cpu, class, interval))
 		atomic_fetch_add_explicit(&pool->counts[class].pops_folded, (uint64_t)(int64_t)(int32_t)pops,
 					  memory_order_relaxed);
@@ -178,7 +183,7 @@ void bp_epoch_poll(struct bp_pool *pool, int cpu, unsigned class)
 		retire(pool, cpu);
 	drain_some(pool);
 	if (bp_giveback_is_due(pool))
-		bp_giveback_step(pool);
+		bp_giveback_some(pool);
 }
 
 static int own_cpu(struct bp_pool *pool)
@@ -189,7 +194,7 @@ static int own_cpu(struct bp_pool *pool)
 void bp_epoch_advance(struct bp_pool *pool)
 {
 	bp_giveback_all(pool);
-	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms(), memory_order_relaxed);
+	bp_epoch_restart(pool);
 	rotate(pool);
 	int cpu = own_cpu(pool);
 	if (cpu >= 0)

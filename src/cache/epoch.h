@@ -14,6 +14,9 @@ void bp_epoch_poll(struct bp_pool *pool, int cpu, unsigned class);
 /* Ends the epoch now, on all CPUs, and gives back everything that falls due by it. */
 void bp_epoch_advance(struct bp_pool *pool);
 
+/* The epoch that runs now ends in epoch_ms. */
+void bp_epoch_restart(struct bp_pool *pool);
+
 /* What is due, in one bounded step. Ms until there is more to do, -1: nothing is cached. */
 int bp_epoch_tick(struct bp_pool *pool);
 

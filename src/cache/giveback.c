@@ -85,6 +85,15 @@ bool bp_giveback_step(struct bp_pool *pool)
 	return true;
 }
 
+void bp_giveback_some(struct bp_pool *pool)
+{
+	uint64_t start = bp_os_now_ns();
+	uint64_t last = atomic_exchange_explicit(&pool->last_giveback, start, memory_order_relaxed);
+	uint64_t end = start + bp_policy_giveback_ns(start > last ? start - last : 0);
+	while (!bp_backend_busy() && bp_giveback_step(pool) && bp_os_now_ns() < end)
+		;
+}
+
 bool bp_giveback_is_due(struct bp_pool *pool)
 {
 	return !bp_level_is_empty(&pool->over) || !bp_level_is_empty(bp_pool_queue(pool, bp_pool_epoch(pool))) ||

@@ -9,6 +9,8 @@
 
 /* One step: a magazine, or a purge where enough has been freed. false: nothing is left to do. */
 bool bp_giveback_step(struct bp_pool *pool);
+/* Steps, for as long as the policy allows a slow path to take. */
+void bp_giveback_some(struct bp_pool *pool);
 /* Is anything queued or owed? Two loads. */
 bool bp_giveback_is_due(struct bp_pool *pool);
 /* Until nothing is queued and all is purged. */

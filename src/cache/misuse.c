@@ -40,6 +40,11 @@ static void print(enum bp_misuse what, const void *p, size_t size)
 	bp_os_write(STDERR_FILENO, line, t.length);
 }
 
+bool bp_misuse_unchecked(void)
+{
+	return atomic_load_explicit(&bp_options.check, memory_order_relaxed) == BP_CHECK_OFF;
+}
+
 void bp_misuse_report(struct bp_pool *pool, enum bp_misuse what, const void *p, size_t size, bool fatal)
 {
 	uint64_t before = atomic_fetch_add_explicit(&pool->misuse, 1, memory_order_relaxed);

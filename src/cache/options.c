@@ -36,7 +36,7 @@ static const struct {
 } lists[] = {
 	{ "mode", { "pool", "pass" } },
 	{ "percpu", { "auto", "rseq", "fallback" } },
-	{ "check", { "on", "strict" } },
+	{ "check", { "off", "on", "strict" } },
 	{ "misuse", { "abort", "report" } },
 };
 static const char *const flags[WORDS_MAX] = { "false", "true" };
@@ -203,7 +203,8 @@ void bp_options_start(void)
 {
 	char file[4096];
 	bool good = true;
-	if (bp_os_secure())
+	static atomic_flag read = ATOMIC_FLAG_INIT;
+	if (atomic_flag_test_and_set_explicit(&read, memory_order_relaxed) || bp_os_secure())
 		return;
 	if (bp_os_read_file(file, sizeof(file), "/etc/bufpool.conf") > 0)
 		good = read_pairs(file);

@@ -80,6 +80,15 @@ static inline unsigned bp_policy_fill(unsigned class, unsigned before, unsigned 
 	return n < most ? n : (unsigned)most;
 }
 
+/* How long one slow path may go on giving back, in ns: a sixteenth of the time since the last one did, so that what is
+ * queued is gone within the epoch whether the program calls often or rarely; never less than a magazine takes, never so
+ * long that it is a pause. */
+static inline uint64_t bp_policy_giveback_ns(uint64_t since_ns)
+{
+	uint64_t share = since_ns / 16;
+	return share < 2000 ? 2000 : share > 1000000 ? 1000000 : share;
+}
+
 /* May another `bytes` be kept, with `cached` kept already? Never more than the budget, nor than the peak in use of the
  * last two epochs plus a floor for each CPU: what a program never used at once it will not need at once. */
 static inline uint64_t bp_policy_budget(uint64_t limit, uint64_t peak, unsigned cpus)
@@ -94,11 +103,13 @@ static inline bool bp_policy_steals(unsigned class)
 	return bp_class_size(class) >= BP_STEAL_SIZE;
 }
 
-/* Pops until the next look at the clock, so that a look falls due some 16 times an epoch, however fast the program is. */
-static inline uint32_t bp_policy_interval(uint32_t pops, uint32_t elapsed_ms, uint32_t epoch_ms)
+/* Pops until the next look at the clock, so that a look falls due some 16 times an epoch, however fast the program is;
+ * 128 times while there is something to give back. */
+static inline uint32_t bp_policy_interval(uint32_t pops, uint32_t elapsed_ms, uint32_t epoch_ms, bool busy)
 {
-	bool early = elapsed_ms * 16 < epoch_ms;
-	uint32_t wanted = early ? (pops + 1) * 2 : (uint32_t)((uint64_t)pops * epoch_ms / 16 / (elapsed_ms + 1));
+	uint32_t period = epoch_ms / (busy ? 128 : 16);
+	bool early = elapsed_ms < period;
+	uint32_t wanted = early ? (pops + 1) * 2 : (uint32_t)((uint64_t)pops * period / (elapsed_ms + 1));
 	return wanted < 2 ? 2 : wanted > BP_INTERVAL_MAX ? BP_INTERVAL_MAX : wanted;
 }
 

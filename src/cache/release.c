@@ -186,5 +186,9 @@ void bp_pool_release_invalid(struct bp_pool *pool, void *p)
 
 void bp_pool_release_twice(struct bp_pool *pool, void *p, unsigned tag)
 {
+	if (bp_misuse_unchecked()) {
+		bp_pool_release_full(pool, p, tag);
+		return;
+	}
 	bp_misuse_report(pool, BP_MISUSE_DOUBLE, p, tag == BP_TAG_HUGE ? 0 : bp_class_size(tag - 1), true);
 }

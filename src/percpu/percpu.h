@@ -11,6 +11,7 @@
  *   - A stack that is closed (floor and end zero: also an untouched one, whose memory was never written) is empty for
  *     pop and full for push. So are those of the two slabs below CPU 0, which threads without a registration (cpu_id -1
  *     and -2) reach: the hit path needs no bound check.
+ *   - Every operation that writes a word first sees its stack open: the word of a closed one belongs to who closed it.
  *   - Any thread may close the stacks of another CPU, wait for operations in flight to end (bp_percpu_take) and own them
  *     until it opens them again.
  *

@@ -176,11 +176,13 @@ static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, voi
 	return n;
 }
 
-/* Sets the high half of the word. *old: what it was. false: not on that CPU. */
+/* Sets the high half of the word. *old: what it was. false: not on that CPU, or closed. */
 static inline bool bp_rseq_recount(uint32_t *old, char *base, int cpu, unsigned class, uint32_t count)
 {
 	uint64_t was; /* 0 only where the section didn't run: an open stack's word is never 0 */
 	asm volatile(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
+		 "cmpl $0, 8(%%rax, %[head])\n\t"     /* closed: the word is a taker's */
+		 "je 7f\n\t"
 		 "movq (%%rax, %[head]), %[was]\n\t"
 		 "movl %k[was], %%ecx\n\t"
 		 "orq %[high], %%rcx\n\t" BP_RSEQ_INJECT(4)

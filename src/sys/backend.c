@@ -31,6 +31,7 @@
 enum {
 	ARENAS_MAX = 64,       /* for blocks over the cap: one a CPU, then shared */
 	SMALL_MAX = 14336,     /* jemalloc's largest slab class with 4 KiB pages */
+	DECAY_MS = 2000,       /* of arenas that decay by themselves; jemalloc's default is 10 000 */
 	RETAIN_LIMIT = 32 << 20 /* of address space that an arena takes ahead */
 };
 
@@ -196,7 +197,7 @@ bool bp_backend_start(void)
 {
 	if (!enter())
 		return false;
-	size_t length = 2;
+	size_t length = 2, size;
 	wants_pass = reason_to_pass();
 	can_batch = je_mallctlnametomib("experimental.batch_alloc", batch_mib, &length) == 0 && length == 2;
 	length = 3;
@@ -205,6 +206,13 @@ bool bp_backend_start(void)
 	je_mallctlnametomib("arena.0.decay", decay_mib, &length);
 	length = 2;
 	je_mallctlnametomib("tcache.flush", flush_mib, &length);
+	/* What is freed in jemalloc's own arenas goes back as soon as what the pool gives back, unless the user says when. */
+	ssize_t decay = 0, soon = DECAY_MS;
+	size = sizeof(decay);
+	if (je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0 && decay == 10000) {
+		je_mallctl("arenas.dirty_decay_ms", NULL, NULL, &soon, sizeof(soon));
+		set_of_arena(0, "dirty_decay_ms", &soon, sizeof(soon));
+	}
 	pool_arena = wants_pass == NULL ? create_arena(false) : NO_ARENA;
 	if (pool_arena == NO_ARENA && wants_pass == NULL)
 		wants_pass = "no arena";
@@ -352,9 +360,11 @@ bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class)
 
 /* ---- blocks over the cap, and odd alignments ---- */
 
-static int lg_alignment(size_t alignment)
+/* Blocks with pages of their own start at a page; those of slabs have the alignment of their class. */
+static int alignment_for(size_t n, size_t alignment)
 {
-	return MALLOCX_LG_ALIGN(__builtin_ctzl(alignment < BP_PAGE ? BP_PAGE : alignment));
+	size_t least = n <= SMALL_MAX ? 1 : BP_PAGE;
+	return MALLOCX_LG_ALIGN(__builtin_ctzl(alignment < least ? least : alignment));
 }
 
 /* This CPU's arena, made at first use. */
@@ -387,7 +397,7 @@ void *bp_backend_large(size_t n, size_t alignment, bool zero)
 {
 	if (!enter())
 		return NULL;
-	int flags = MALLOCX_TCACHE_NONE | lg_alignment(alignment) | (zero ? MALLOCX_ZERO : 0);
+	int flags = MALLOCX_TCACHE_NONE | alignment_for(n, alignment) | (zero ? MALLOCX_ZERO : 0);
 	void *p = pool_arena == NO_ARENA ? NULL : je_mallocx(n, flags | MALLOCX_ARENA(large_arena()));
 	if (p == NULL)
 		p = je_mallocx(n, flags);
@@ -425,7 +435,7 @@ size_t bp_backend_usable(const void *p)
 
 size_t bp_backend_good_size(size_t n)
 {
-	return n > PTRDIFF_MAX ? 0 : je_nallocx(n, lg_alignment(BP_PAGE));
+	return n > PTRDIFF_MAX ? 0 : je_nallocx(n, alignment_for(n, 1));
 }
 
 /* ---- time ---- */
@@ -449,8 +459,7 @@ void bp_backend_decay(void)
 {
 	if (!enter())
 		return;
-	for (unsigned i = 0; i < large_arena_count; i++)
-		on_arena(decay_mib, atomic_load_explicit(&large_arenas[i], memory_order_acquire));
+	on_arena(decay_mib, MALLCTL_ARENAS_ALL);
 	if (!atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire)) {
 		unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
 		if (id != UINT32_MAX)

@@ -89,6 +89,13 @@ uint64_t bp_os_now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+uint64_t bp_os_now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 /* The last number of a list such as "0-3,8-11", plus one. 0: there is none. */
 static unsigned last_of_list(const char *text)
 {

@@ -38,6 +38,8 @@ void bp_os_unmap(void *start, size_t bytes);
 
 /* Milliseconds of a clock that does not jump. The coarse one is a few ns and up to one tick of the kernel late. */
 uint64_t bp_os_now_ms(void);
+/* Nanoseconds of the fine one; some 20 ns. */
+uint64_t bp_os_now_ns(void);
 
 /* CPUs the kernel may ever number: indices are below this. */
 unsigned bp_os_possible_cpus(void);

@@ -76,11 +76,10 @@ static inline unsigned bp_range_start_of(const void *p)
 	return bp_range_starts(&tag, p) ? tag : 0;
 }
 
-/* The word in which a released block carries its mark: the second, because the first is where programs keep the links
- * and counters that they are most likely to write after a release, and a mark that is overwritten is only found late. */
+/* The word in which a released block carries its mark: the first, which the smallest class has as well. */
 static inline uintptr_t *bp_mark_of(void *p)
 {
-	return (uintptr_t *)p + 1;
+	return p;
 }
 
 static inline uintptr_t bp_mark_value(const void *p)
