@@ -6,6 +6,7 @@
  * Invariant: a block that leaves here has no mark. Blocks from the stacks and levels must carry one, fresh blocks get
  * theirs cleared (jemalloc may return a block that went back with its mark on).
  */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -148,10 +149,10 @@ static void created(struct bp_pool *pool, unsigned class, size_t n)
 	bp_pool_outside(pool, (int64_t)(n * bp_class_size(class)));
 }
 
-/* Buffers that fills work in: a slab of the smallest class has 512 blocks, too many for small stacks. */
+/* Buffers that fills work in: too large for small stacks. */
 static struct {
 	atomic_flag taken;
-	void *blocks[512];
+	void *blocks[BP_FILL_BLOCKS];
 } buffers[4];
 
 static int take_buffer(void)
@@ -186,6 +187,7 @@ static void *fill(struct bp_pool *pool, int cpu, unsigned class)
 	uint32_t before = atomic_load_explicit(&c->fill, memory_order_relaxed);
 	unsigned wanted = bp_policy_fill(class, before == 0 ? 1 : before, bp_backend_slab_blocks(class));
 	int buffer = wanted > 1 ? take_buffer() : -1;
+	assert(wanted <= BP_FILL_BLOCKS);
 	void *one, **blocks = buffer < 0 ? &one : buffers[buffer].blocks;
 	size_t n = bp_backend_fill(blocks, buffer < 0 ? 1 : wanted, class);
 	atomic_store_explicit(&c->fill, wanted, memory_order_relaxed);

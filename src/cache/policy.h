@@ -19,8 +19,9 @@ enum {
 	BP_CPU_BYTES = 4 << 20,
 	/* Bytes that move between levels at a time, and so the grain of everything. */
 	BP_BATCH_BYTES = 256 << 10,
-	/* Bytes that a fill may fetch ahead of need. */
+	/* Bytes and blocks that a fill may fetch ahead of need; a slab of the smallest class has 512. */
 	BP_FILL_BYTES = 16 << 10,
+	BP_FILL_BLOCKS = 512,
 	/* Freed bytes after which pages are given to the kernel: one bounded step. */
 	BP_PURGE_BYTES = 4 << 20,
 	/* Free magazines that are not worth a purge. */
@@ -73,6 +74,7 @@ static inline unsigned bp_policy_fill(unsigned class, unsigned before, unsigned 
 {
 	size_t most = BP_FILL_BYTES / bp_class_size(class);
 	unsigned n = before * 2;
+	most = most < BP_FILL_BLOCKS ? most : BP_FILL_BLOCKS;
 	if (most <= 1)
 		return 1;
 	if (n >= slab_blocks && slab_blocks > 1)
