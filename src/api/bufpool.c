@@ -119,9 +119,7 @@ void bufpool_release_sized(void *p, size_t n)
 
 void bufpool_release_aligned_sized(void *p, size_t alignment, size_t n)
 {
-	size_t rounded = alignment <= BP_PAGE ? bp_round_up(n == 0 ? 1 : n, alignment == 0 ? 1 : alignment) : 0;
-	bool right = p == NULL || (rounded != 0 && bp_block_has_size(POOL, p, rounded)) || bp_block_capacity(p) >= n;
-	if (!right)
+	if (p != NULL && bp_unlikely(!bp_block_has_aligned_size(POOL, p, alignment, n)))
 		bp_misuse_report(POOL, BP_MISUSE_SIZE, p, bp_block_capacity(p), true);
 	bp_pool_release(POOL, p);
 }

@@ -118,11 +118,11 @@ static void share_loot(void *ctx, unsigned class, void **blocks, size_t count)
 	bp_pool_put_blocks(loot->pool, bp_pool_shared(loot->pool, bp_pool_epoch(loot->pool)), class, blocks, count);
 }
 
-/* From the first other CPU that has some. At most once a millisecond: it costs that CPU an interrupt. */
+/* From the first other CPU that has some. Not too often: each time costs that CPU an interrupt. */
 static void *steal(struct bp_pool *pool, int cpu, unsigned class)
 {
-	uint64_t now = bp_os_now_ms(), last = atomic_load_explicit(&pool->last_steal, memory_order_relaxed);
-	if (now == last || !atomic_compare_exchange_strong_explicit(&pool->last_steal, &last, now, memory_order_relaxed,
+	uint64_t now = bp_os_now_ns(), last = atomic_load_explicit(&pool->last_steal, memory_order_relaxed);
+	if (now - last < BP_STEAL_PAUSE_NS || !atomic_compare_exchange_strong_explicit(&pool->last_steal, &last, now, memory_order_relaxed,
 								    memory_order_relaxed))
 		return NULL;
 	for (unsigned i = 1; i < pool->slabs.cpus && i <= BP_DRAIN_STEP; i++) {

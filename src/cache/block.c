@@ -99,3 +99,12 @@ bool bp_block_has_size(struct bp_pool *pool, const void *p, size_t n)
 		return bp_class_of(n) + 1 == tag;
 	return n <= bp_backend_usable(p) && (tag == BP_TAG_HUGE || n > (tag == 1 ? 0 : bp_class_size(tag - 2)));
 }
+
+bool bp_block_has_aligned_size(struct bp_pool *pool, const void *p, size_t alignment, size_t n)
+{
+	if (alignment == 0 || (alignment & (alignment - 1)) != 0)
+		return false;
+	size_t rounded = bp_round_up(n == 0 ? 1 : n, alignment);
+	return bp_block_has_size(pool, p, rounded) ||
+	       bp_block_capacity(p) == bp_backend_good_aligned_size(n == 0 ? 1 : n, alignment);
+}

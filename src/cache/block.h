@@ -24,5 +24,6 @@ void *bp_block_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool ze
 
 /* Release where the caller says how large the block is; false: it is not, and nothing was done. */
 bool bp_block_has_size(struct bp_pool *pool, const void *p, size_t n);
+bool bp_block_has_aligned_size(struct bp_pool *pool, const void *p, size_t alignment, size_t n);
 
 #endif

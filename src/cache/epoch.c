@@ -37,7 +37,7 @@ static void shrink_room(struct bp_pool *pool, struct bp_cpu *c, int cpu, unsigne
 	struct bp_cpu_class *k = &c->classes[class];
 	if (atomic_exchange_explicit(&k->pressed, BP_PRESS_NONE, memory_order_relaxed) != BP_PRESS_NONE)
 		return;
-	unsigned now = atomic_load_explicit(&k->capacity, memory_order_relaxed), first = bp_policy_batch(class);
+	unsigned now = atomic_load_explicit(&k->capacity, memory_order_relaxed), first = bp_policy_least_capacity(class);
 	if (now <= first)
 		return;
 	bp_percpu_resize(pool->slabs, cpu, class, first);

@@ -105,6 +105,8 @@ int bp_options_set(const char *key, size_t key_length, const char *text, size_t 
 	uint64_t value = 0;
 	if (r == NULL)
 		return -ENOENT;
+	if (r->kind != PATH && (!read_value(&value, r, text, length) || value < r->low || value > r->high))
+		return -EINVAL;
 	if (!r->live && !starting)
 		return -EPERM;
 	if (r->kind == PATH) {
@@ -114,8 +116,6 @@ int bp_options_set(const char *key, size_t key_length, const char *text, size_t 
 		bp_options.path[length] = '\0';
 		return 0;
 	}
-	if (!read_value(&value, r, text, length) || value < r->low || value > r->high)
-		return -EINVAL;
 	atomic_store_explicit(r->value, value, memory_order_relaxed);
 	return 0;
 }

@@ -14,9 +14,13 @@
 #include "size_classes.h"
 
 enum {
-	/* What one CPU's stacks may be allowed to hold, all classes together; a class that is opened beyond it still
-	 * gets room for two blocks. */
-	BP_CPU_BYTES = 4 << 20,
+	/* Room of one CPU's stacks, all classes together; a class that is opened beyond it still gets room for two
+	 * blocks. Room is what could be held: what is held follows use, and epochs take away what isn't used. */
+	BP_CPU_BYTES = 16 << 20,
+	/* Room that a class starts with. */
+	BP_FIRST_BYTES = 64 << 10,
+	/* What may be cached for each CPU, however little is in use. */
+	BP_CPU_FLOOR = 4 << 20,
 	/* Bytes that move between levels at a time, and so the grain of everything. */
 	BP_BATCH_BYTES = 256 << 10,
 	/* Bytes and blocks that a fill may fetch ahead of need; a slab of the smallest class has 512. */
@@ -28,6 +32,8 @@ enum {
 	BP_MAGAZINES_IDLE = 512,
 	/* From here on a fresh block costs more page faults than a steal costs interrupts. */
 	BP_STEAL_SIZE = 32 << 10,
+	/* Between two steals: each is some 2 us of another CPU's time. */
+	BP_STEAL_PAUSE_NS = 100000,
 	/* Idle CPUs that one slow path looks at. */
 	BP_DRAIN_STEP = 8,
 	/* Hits between two looks at the clock, at most. */
@@ -46,17 +52,24 @@ static inline unsigned bp_policy_batch(unsigned class)
 	return n < 4 ? n < 1 ? 1 : (unsigned)n : n > BP_MAGAZINE_SLOTS ? BP_MAGAZINE_SLOTS : (unsigned)n;
 }
 
-/* Room that a class starts with on a CPU: one batch; a CPU that is over its bytes gives room for two blocks. */
+/* Room that a class starts with on a CPU, and goes back to when it was not pressed for an epoch. */
+static inline unsigned bp_policy_least_capacity(unsigned class)
+{
+	size_t n = BP_FIRST_BYTES / bp_class_size(class);
+	return n < 4 ? 4 : n > BP_MAGAZINE_SLOTS ? BP_MAGAZINE_SLOTS : (unsigned)n;
+}
+
 static inline unsigned bp_policy_first_capacity(unsigned class, uint64_t cpu_bytes)
 {
-	unsigned n = bp_policy_batch(class);
+	unsigned n = bp_policy_least_capacity(class);
 	return cpu_bytes + (uint64_t)n * bp_class_size(class) <= BP_CPU_BYTES ? n : 2;
 }
 
-/* A class that ran empty and full in turn on one CPU would be served from there alone if it had more room. */
+/* A class that ran empty and full in turn on one CPU would be served from there alone if it had more room: twice as
+ * much. */
 static inline unsigned bp_policy_grown_capacity(unsigned class, unsigned now, unsigned slots, uint64_t cpu_bytes)
 {
-	unsigned wanted = now + bp_policy_batch(class);
+	unsigned wanted = now * 2;
 	wanted = wanted < slots ? wanted : slots;
 	return cpu_bytes + (uint64_t)(wanted - now) * bp_class_size(class) <= BP_CPU_BYTES ? wanted : now;
 }
@@ -95,7 +108,7 @@ static inline uint64_t bp_policy_giveback_ns(uint64_t since_ns)
  * last two epochs plus a floor for each CPU: what a program never used at once it will not need at once. */
 static inline uint64_t bp_policy_budget(uint64_t limit, uint64_t peak, unsigned cpus)
 {
-	uint64_t use = peak + (uint64_t)cpus * BP_CPU_BYTES;
+	uint64_t use = peak + (uint64_t)cpus * BP_CPU_FLOOR;
 	return use < limit ? use : limit;
 }
 

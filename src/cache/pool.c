@@ -86,11 +86,12 @@ static bool start(struct bp_pool *pool)
 	if (atomic_load_explicit(&bp_options.budget, memory_order_relaxed) == 0)
 		atomic_store_explicit(&bp_options.budget, bp_os_memory_limit() / 8, memory_order_relaxed);
 	bp_range_start((size_t)1 << RANGE_WISH_SHIFT);
-	bool usable = bp_backend_start();
+	uint64_t epoch_ms = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
+	bool usable = bp_backend_start((unsigned)(2 * epoch_ms));
 	enum bp_percpu_mode mode = bp_percpu_start(wanted_mode());
 	usable = usable && mode != BP_PERCPU_PASS && bp_magazines_start() && bp_percpu_create(&pool->slabs);
 	pool->first_class = mode == BP_PERCPU_FALLBACK ? bp_class_of(BP_FALLBACK_SIZE) : 0;
-	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + atomic_load(&bp_options.epoch_ms), memory_order_relaxed);
+	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms, memory_order_relaxed);
 	pthread_atfork(before_fork, NULL, in_child);
 	return usable;
 }

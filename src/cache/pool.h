@@ -55,7 +55,7 @@ struct bp_pool {
 	_Atomic uint32_t epoch __attribute__((aligned(BP_LINE)));
 	_Atomic uint64_t deadline;     /* ms at which the epoch ends */
 	_Atomic uint32_t drained;      /* CPUs that have been looked at since the boundary */
-	_Atomic uint64_t last_steal;   /* ms */
+	_Atomic uint64_t last_steal;   /* ns */
 	_Atomic uint64_t last_giveback; /* ns */
 
 	/* Bytes in use or on CPUs' stacks, and their peaks in this epoch and the last. */

@@ -31,7 +31,7 @@
 enum {
 	ARENAS_MAX = 64,       /* for blocks over the cap: one a CPU, then shared */
 	SMALL_MAX = 14336,     /* jemalloc's largest slab class with 4 KiB pages */
-	DECAY_MS = 2000,       /* of arenas that decay by themselves; jemalloc's default is 10 000 */
+	JEMALLOC_DECAY_MS = 10000, /* its default */
 	RETAIN_LIMIT = 32 << 20 /* of address space that an arena takes ahead */
 };
 
@@ -193,7 +193,7 @@ void bp_backend_configure(const char *configuration, void (*message)(void *ctx, 
 	je_malloc_message = message;
 }
 
-bool bp_backend_start(void)
+bool bp_backend_start(unsigned decay_ms)
 {
 	if (!enter())
 		return false;
@@ -207,9 +207,9 @@ bool bp_backend_start(void)
 	length = 2;
 	je_mallctlnametomib("tcache.flush", flush_mib, &length);
 	/* What is freed in jemalloc's own arenas goes back as soon as what the pool gives back, unless the user says when. */
-	ssize_t decay = 0, soon = DECAY_MS;
+	ssize_t decay = 0, soon = decay_ms;
 	size = sizeof(decay);
-	if (je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0 && decay == 10000) {
+	if (je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0 && decay == JEMALLOC_DECAY_MS) {
 		je_mallctl("arenas.dirty_decay_ms", NULL, NULL, &soon, sizeof(soon));
 		set_of_arena(0, "dirty_decay_ms", &soon, sizeof(soon));
 	}
@@ -433,9 +433,14 @@ size_t bp_backend_usable(const void *p)
 	return je_sallocx((void *)p, 0);
 }
 
+size_t bp_backend_good_aligned_size(size_t n, size_t alignment)
+{
+	return n > PTRDIFF_MAX ? 0 : je_nallocx(n, alignment_for(n, alignment));
+}
+
 size_t bp_backend_good_size(size_t n)
 {
-	return n > PTRDIFF_MAX ? 0 : je_nallocx(n, alignment_for(n, 1));
+	return bp_backend_good_aligned_size(n, 1);
 }
 
 /* ---- time ---- */

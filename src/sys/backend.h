@@ -18,9 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reads jemalloc's settings, creates the arenas. false: jemalloc is not usable as a backend (everything then passes
+/* Reads jemalloc's settings, creates the arenas. decay_ms: how long pages lie unused that only jemalloc knows of. false: jemalloc is not usable as a backend (everything then passes
  * through). */
-bool bp_backend_start(void);
+bool bp_backend_start(unsigned decay_ms);
 /* A program's own malloc_conf (or NULL), and where jemalloc's messages go. Before the first call into jemalloc. */
 void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text));
 
@@ -52,6 +52,7 @@ bool bp_backend_large_resize(void *p, size_t n);
 size_t bp_backend_usable(const void *p);
 /* What bp_backend_large(n) would give; 0 where nothing can be that large. */
 size_t bp_backend_good_size(size_t n);
+size_t bp_backend_good_aligned_size(size_t n, size_t alignment);
 
 /* ---- time ---- */
 
