@@ -94,9 +94,9 @@ if ! command -v $cross >/dev/null; then
 fi
 mkdir -p "$out" || exit 1
 for level in -O0 -O2 -O3; do
-	compiled $level
-	program straight $level "$root/tests/aarch64/straight.c"
-	program vfork $level "$root/tests/aarch64/vfork.c" "$root/src/shim/vfork_aarch64.S"
+	compiled "$level"
+	program straight "$level" "$root/tests/aarch64/straight.c"
+	program vfork "$level" "$root/tests/aarch64/vfork.c" "$root/src/shim/vfork_aarch64.S"
 	rm -f "$out/aarch64$level"*
 done
 echo "1..$cases"
