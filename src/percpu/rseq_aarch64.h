@@ -171,8 +171,8 @@ static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, voi
 	return n;
 }
 
-/* Sets the high half of the word. *old: what it was. false: not on that CPU, or closed: the word is the taker's then, and
- * to write it back would bring back the blocks that he took. */
+/* Sets the high half of the word. *old: what it was. false: not on that CPU, or closed: the word is the taker's then,
+ * and to write it back would bring back the blocks that he took. */
 static inline bool bp_rseq_recount(uint32_t *old, char *base, int cpu, unsigned class, uint32_t count)
 {
 	uint64_t was; /* 0 only where the section didn't run: an open stack's word is never 0 */

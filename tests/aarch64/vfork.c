@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The shim's vfork for aarch64 under qemu-user, where the child is a fork: which area the child sees, that the parent has
- * its own back, what is returned and that errno says why where there is no child. Plain TAP.
+ * The shim's vfork for aarch64 under qemu-user, where the child is a fork: which area the child sees, that the parent
+ * has its own back, what is returned and that errno says why where there is no child. Plain TAP.
  *
  * Not shown here: what depends on memory that parent and child share.
  */
