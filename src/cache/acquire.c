@@ -63,7 +63,7 @@ void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, boo
 static void set_aside(struct bp_pool *pool, unsigned class, void *p)
 {
 	add(&pool->counts[class].set_aside, 1);
-	bool strict = atomic_load_explicit(&bp_options.check, memory_order_relaxed) == BP_CHECK_STRICT;
+	bool strict = atomic_load_explicit(&bp_options.check, memory_order_relaxed) == BP_CHECK_ON;
 	bp_misuse_report(pool, BP_MISUSE_WRITE, p, bp_class_size(class), strict || !bp_misuse_lenient);
 }
 

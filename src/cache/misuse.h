@@ -25,7 +25,7 @@ void bp_misuse_report(struct bp_pool *pool, enum bp_misuse what, const void *p, 
  * at them is what the hit path's one test does anyway. */
 bool bp_misuse_unchecked(void);
 
-/* Set by the shim: programs with a silent write after free run on other allocators, too. check:strict overrules it. */
+/* Set by the shim: programs with a silent write after free run on other allocators, too. check:on overrules it. */
 extern bool bp_misuse_lenient __attribute__((visibility("hidden")));
 
 #endif

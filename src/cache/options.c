@@ -36,7 +36,7 @@ static const struct {
 } lists[] = {
 	{ "mode", { "pool", "pass" } },
 	{ "percpu", { "auto", "rseq", "fallback" } },
-	{ "check", { "off", "on", "strict" } },
+	{ "check", { "auto", "off", "on" } },
 	{ "misuse", { "abort", "report" } },
 };
 static const char *const flags[WORDS_MAX] = { "false", "true" };

@@ -16,7 +16,7 @@
 enum bp_option_mode { BP_MODE_POOL, BP_MODE_PASS };
 enum bp_option_percpu { BP_WANT_AUTO, BP_WANT_RSEQ, BP_WANT_FALLBACK };
 enum bp_option_misuse { BP_MISUSE_ABORT, BP_MISUSE_REPORT };
-enum bp_option_check { BP_CHECK_OFF, BP_CHECK_ON, BP_CHECK_STRICT };
+enum bp_option_check { BP_CHECK_AUTO, BP_CHECK_OFF, BP_CHECK_ON };
 
 /* X(key, kind, default, smallest, largest, may change while the program runs, what it is). For words the range is of the
  * index in the list of that name in options.c. */
@@ -26,7 +26,7 @@ enum bp_option_check { BP_CHECK_OFF, BP_CHECK_ON, BP_CHECK_STRICT };
 	X(budget, BYTES, 0, 0, UINT64_MAX / 2, true, "most bytes to keep cached; 0: an eighth of memory or cgroup limit") \
 	X(epoch_ms, NUMBER, 1000, 10, 3600000, true, "length of an epoch; unused blocks go back after two")            \
 	X(percpu, WORD, BP_WANT_AUTO, 0, 2, false, "auto, rseq or fallback")                                           \
-	X(check, WORD, BP_CHECK_ON, 0, 2, false, "off, on, or strict: a write after release is fatal under the shim, too") \
+	X(check, WORD, BP_CHECK_AUTO, 0, 2, false, "off, on, or auto: on, but under the shim a write after release is not fatal") \
 	X(background, FLAG, 0, 0, 1, false, "a helper thread ends epochs and gives back where the program makes no calls") \
 	X(misuse, WORD, BP_MISUSE_ABORT, 0, 1, true, "abort, or report: count it and go on")                           \
 	X(stats_print, FLAG, 0, 0, 1, true, "print statistics when the program ends")                                  \

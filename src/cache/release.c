@@ -179,8 +179,7 @@ void bp_pool_release_outside(struct bp_pool *pool, void *p)
 
 void bp_pool_release_invalid(struct bp_pool *pool, void *p)
 {
-	unsigned tag;
-	bp_range_starts(&tag, p);
+	unsigned tag = bp_range_around(p);
 	bp_misuse_report(pool, BP_MISUSE_INVALID, p, tag == 0 || tag == BP_TAG_HUGE ? 0 : bp_class_size(tag - 1), true);
 }
 

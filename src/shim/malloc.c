@@ -4,7 +4,7 @@
  *
  * What is unusual: a pointer that is not in the range is jemalloc's own (handed out before the start, in pass mode or when
  * the range was full), so "foreign" can't be told here and is left to jemalloc. A write after release is set aside and
- * counted but ends the program only under check:strict.
+ * counted but ends the program only under check:on.
  *
  * Next: glibc.c (what glibc adds), operators.c (C++), jemalloc.c (jemalloc's own API), vfork_x86_64.S.
  */
@@ -57,8 +57,10 @@ BP_EXPORT void *realloc(void *p, size_t n)
 		bp_pool_release(POOL, p);
 		return NULL;
 	}
-	if (!bp_range_has(p))
-		return bp_backend_pass_realloc(p, n);
+	if (!bp_range_has(p)) {
+		void *fresh = bp_backend_pass_realloc(p, n);
+		return fresh != NULL ? fresh : no_memory();
+	}
 	return bp_block_resize(POOL, p, SIZE_MAX, n);
 }
 
@@ -124,7 +126,7 @@ void bp_shim_release_sized(void *p, size_t n)
 {
 	if (bp_likely(n <= POOL->cap) && bp_likely(bp_pool_release_sized(POOL, p, n)))
 		return;
-	if (p != NULL && !bp_block_has_size(POOL, p, n) && n > bp_block_capacity(p)) {
+	if (p != NULL && !bp_block_has_size(POOL, p, n)) {
 		static atomic_flag reported = ATOMIC_FLAG_INIT;
 		if (!atomic_flag_test_and_set_explicit(&reported, memory_order_relaxed))
 			bp_misuse_report(POOL, BP_MISUSE_SIZE, p, bp_block_capacity(p), false);

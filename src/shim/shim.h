@@ -7,6 +7,9 @@
 #define BP_EXPORT __attribute__((visibility("default")))
 #define POOL (&bp_default_pool)
 
+/* allocate(alignment, n), NULL where it throws (nothrow.cpp). */
+void *bp_shim_caught(void *(*allocate)(size_t alignment, size_t n), size_t alignment, size_t n) BP_HIDDEN;
+
 /* C23's free_sized and C++'s sized delete. */
 void bp_shim_release_sized(void *p, size_t n) BP_HIDDEN;
 

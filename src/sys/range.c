@@ -128,3 +128,16 @@ void bp_range_forget(const void *p, size_t bytes)
 		if (atomic_load_explicit(entry, memory_order_relaxed) != 0)
 			atomic_store_explicit(entry, 0, memory_order_relaxed);
 }
+
+unsigned bp_range_around(const void *p)
+{
+	size_t page = ((uintptr_t)p - (uintptr_t)bp_range.base) >> BP_PAGE_SHIFT;
+	for (size_t back = 0; back <= page && back < BP_CLASS_SIZE_MAX / BP_PAGE; back++) {
+		unsigned tag = atomic_load_explicit(&bp_range.table[page - back], memory_order_relaxed) & 0xff;
+		if (tag == 0)
+			continue;
+		bool covers = back == 0 || tag == BP_TAG_HUGE || back < bp_class_size(tag - 1) >> BP_PAGE_SHIFT;
+		return covers ? tag : 0;
+	}
+	return 0;
+}

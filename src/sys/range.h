@@ -51,6 +51,8 @@ void bp_range_note_slab(const void *p, unsigned class);
 
 /* A block with pages of its own: its first page's entry is `tag`, the others are cleared. */
 void bp_range_note_large(const void *p, size_t bytes, unsigned tag);
+/* The tag of the page that p is in, or of the block whose later page that is; 0: none. For reports: it searches. */
+unsigned bp_range_around(const void *p);
 /* Clears the entries of a piece: its pages have been given back, or its block is no longer out. */
 void bp_range_forget(const void *p, size_t bytes);
 

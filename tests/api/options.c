@@ -13,8 +13,8 @@
 
 TestSuite(options, .timeout = 30);
 
-static const char *const keys[] = { "mode", "cap", "budget", "epoch_ms", "background", "percpu", "thp", "check",
-	"leaks", "misuse", "stats_print", "stats_path", "abort_conf", "confirm_conf" };
+static const char *const keys[] = { "mode", "cap", "budget", "epoch_ms", "background", "percpu", "check",
+	"misuse", "stats_print", "stats_path", "abort_conf", "confirm_conf" };
 
 static char value[256];
 

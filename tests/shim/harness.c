@@ -186,6 +186,14 @@ static const char *expected_percpu(void)
 #endif
 }
 
+const char *t_percpu(void)
+{
+	static char value[64];
+	int (*option_get)(char *, size_t, const char *) = t_shim_symbol("bufpool_option_get");
+
+	return option_get && option_get(value, sizeof(value), "percpu") == 0 ? value : "none";
+}
+
 /* Every program's first test: without it all others might pass on glibc. */
 static void the_shim_is_loaded_in_the_expected_mode(void)
 {

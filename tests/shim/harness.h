@@ -45,6 +45,7 @@ void t_skip(const char *why) __attribute__((noreturn));
 unsigned t_failures(void);
 
 bool t_under_shim(void);
+const char *t_percpu(void); /* what the option answers */
 bool t_pooling(void); /* under the shim, and not in mode:pass */
 /* Does the pool serve n bytes? With rseq it must; without, classes pass through that'd be slower than jemalloc's. */
 bool t_pooled(size_t n);

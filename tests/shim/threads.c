@@ -331,7 +331,9 @@ TEST(signals_into_hits, T_POOL)
 	t_note("%d signals, %d calls refused", storms, refused);
 	empty_boxes();
 	CHECK(storms > 100);
-	CHECK(refused < storms / 2);
+	/* Where small blocks pass through, most of a call is jemalloc's own work, which must not be entered twice. */
+	if (!strcmp(t_percpu(), "rseq"))
+		CHECK(refused < storms / 2);
 }
 
 TEST(signals_into_misses, T_POOL)

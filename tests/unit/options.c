@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The options' grammar, their ranges, and who may set what when. Each test is a process, so each starts from the built-in
+ * values.
+ */
+#include "cache/options.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "support.h"
+
+static int set(const char *key, const char *value, bool starting)
+{
+	return bp_options_set(key, strlen(key), value, strlen(value), starting);
+}
+
+static const char *get(const char *key)
+{
+	static char value[BP_PATH_MAX];
+	cr_assert_eq(bp_options_get(value, sizeof(value), key), 0);
+	return value;
+}
+
+static const struct row {
+	const char *key, *preset, *good, *becomes, *bad[6];
+	bool live;
+} rows[] = {
+	{ "mode", "pool", "pass", "pass", { "", "Pool", "poo", "pools", "0", "pool " }, true },
+	{ "cap", "65536", "4k", "4096", { "4095", "4194305", "", "-1", "64kb", "4 k" }, false },
+	{ "budget", "0", "3M", "3145728", { "18446744073709551616", "x", "1gg", "99999999999g", "0x10", "k" }, true },
+	{ "epoch_ms", "1000", "10", "10", { "9", "3600001", "1s", "1k", "", "1.5" }, true },
+	{ "percpu", "auto", "fallback", "fallback", { "none", "", "rse", "AUTO", "2", "rseqq" }, false },
+	{ "check", "auto", "on", "on", { "none", "true", "", "o", "str", "1" }, false },
+	{ "background", "false", "true", "true", { "yes", "1", "", "f", "False", "on" }, false },
+	{ "misuse", "abort", "report", "report", { "ignore", "", "abor", "0", "Abort", "reports" }, true },
+	{ "stats_print", "false", "true", "true", { "yes", "1", "", "t", "TRUE", "truee" }, true },
+	{ "abort_conf", "false", "true", "true", { "yes", "1", "", "f", "False", "on" }, false },
+	{ "confirm_conf", "false", "true", "true", { "yes", "1", "", "f", "False", "on" }, false },
+};
+
+Test(options, every_row_of_the_table_is_tested_here)
+{
+	const char *what, *key;
+	unsigned n = 0;
+	for (; (key = bp_options_row(n, &what)) != NULL; n++) {
+		bool found = strcmp(key, "stats_path") == 0;
+		for (size_t i = 0; i < U_COUNT(rows); i++)
+			found = found || strcmp(rows[i].key, key) == 0;
+		cr_assert(found, "%s is new: add it to the rows above", key);
+		cr_assert_gt(strlen(what), 5, "%s says nothing of itself", key);
+	}
+	cr_assert_eq(n, U_COUNT(rows) + 1);
+}
+
+Test(options, each_starts_as_documented_and_takes_what_it_should)
+{
+	for (size_t i = 0; i < U_COUNT(rows); i++) {
+		cr_assert_str_eq(get(rows[i].key), rows[i].preset, "%s", rows[i].key);
+		cr_assert_eq(set(rows[i].key, rows[i].good, true), 0, "%s", rows[i].key);
+		cr_assert_str_eq(get(rows[i].key), rows[i].becomes, "%s", rows[i].key);
+	}
+}
+
+Test(options, what_can_not_be_read_changes_nothing)
+{
+	for (size_t i = 0; i < U_COUNT(rows); i++)
+		for (size_t j = 0; j < U_COUNT(rows[i].bad); j++) {
+			cr_assert_eq(set(rows[i].key, rows[i].bad[j], true), -EINVAL, "%s:%s", rows[i].key,
+				     rows[i].bad[j]);
+			cr_assert_str_eq(get(rows[i].key), rows[i].preset, "%s:%s", rows[i].key, rows[i].bad[j]);
+		}
+}
+
+Test(options, what_is_fixed_at_start_is_refused_later)
+{
+	for (size_t i = 0; i < U_COUNT(rows); i++) {
+		cr_assert_eq(set(rows[i].key, rows[i].good, false), rows[i].live ? 0 : -EPERM, "%s", rows[i].key);
+		cr_assert_str_eq(get(rows[i].key), rows[i].live ? rows[i].becomes : rows[i].preset, "%s", rows[i].key);
+	}
+}
+
+Test(options, sizes_have_units)
+{
+	static const char *const cases[][2] = { { "4k", "4096" }, { "8K", "8192" }, { "1m", "1048576" },
+						{ "4M", "4194304" }, { "65536", "65536" } };
+	for (size_t i = 0; i < U_COUNT(cases); i++) {
+		cr_assert_eq(set("cap", cases[i][0], true), 0);
+		cr_assert_str_eq(get("cap"), cases[i][1]);
+	}
+	cr_assert_eq(set("budget", "2g", true), 0);
+	cr_assert_str_eq(get("budget"), "2147483648");
+}
+
+Test(options, unknown_keys_and_short_buffers)
+{
+	char small[5];
+	cr_assert_eq(set("caps", "4k", true), -ENOENT);
+	cr_assert_eq(set("ca", "4k", true), -ENOENT);
+	cr_assert_eq(set("", "4k", true), -ENOENT);
+	cr_assert_eq(bp_options_get(small, sizeof(small), "nothing"), -ENOENT);
+	cr_assert_eq(bp_options_get(small, sizeof(small), "mode"), 0);
+	cr_assert_str_eq(small, "pool");
+	memset(small, '#', sizeof(small));
+	cr_assert_eq(bp_options_get(small, sizeof(small), "cap"), -ERANGE);
+	cr_assert_eq(bp_options_get(small, 4, "mode"), -ERANGE, "there is no room for the NUL");
+}
+
+Test(options, a_path_is_kept_whole_or_refused)
+{
+	char path[BP_PATH_MAX + 1], value[BP_PATH_MAX];
+	memset(path, 'p', sizeof(path));
+	cr_assert_eq(bp_options_set("stats_path", 10, path, BP_PATH_MAX, true), -EINVAL);
+	cr_assert_str_eq(get("stats_path"), "");
+	cr_assert_eq(bp_options_set("stats_path", 10, path, BP_PATH_MAX - 1, true), 0);
+	cr_assert_eq(bp_options_get(value, sizeof(value), "stats_path"), 0);
+	cr_assert_eq(strlen(value), BP_PATH_MAX - 1);
+	cr_assert_eq(memcmp(value, path, BP_PATH_MAX - 1), 0);
+}
+
+/* ---- start ---- */
+
+static void start(void)
+{
+	bp_options_start();
+	_exit(atomic_load(&bp_options.cap) == 8192 && atomic_load(&bp_options.epoch_ms) == 20 ? 0 : 1);
+}
+
+static int start_with(const char *environment, char *err, size_t size)
+{
+	setenv("BUFPOOL_CONF", environment, 1);
+	return u_in_child(start, err, size);
+}
+
+Test(options, pairs_are_read_from_the_environment_and_the_last_one_wins)
+{
+	char err[4096];
+	int status = start_with("cap:4k,epoch_ms:20,,cap:8k,", err, sizeof(err));
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	cr_assert_str_eq(err, "");
+}
+
+Test(options, a_bad_pair_is_named_and_passed_over)
+{
+	char err[4096];
+	int status = start_with("cap:8k,speed:11,epoch_ms,epoch_ms:20,cap:3", err, sizeof(err));
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	cr_assert_str_eq(err, "bufpool: no such option: speed:11\n"
+			      "bufpool: invalid option: epoch_ms\n"
+			      "bufpool: invalid option: cap:3\n");
+}
+
+Test(options, a_bad_pair_is_fatal_under_abort_conf_wherever_that_stands)
+{
+	char err[4096];
+	int status = start_with("cap:3,abort_conf:true", err, sizeof(err));
+	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	cr_assert_str_eq(err, "bufpool: invalid option: cap:3\n");
+	status = start_with("cap:8k,epoch_ms:20,abort_conf:true", err, sizeof(err));
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+Test(options, confirm_conf_prints_what_can_be_read_again)
+{
+	char err[4096], again[4096];
+	start_with("cap:8k,epoch_ms:20,confirm_conf:true,stats_path:/some/where", err, sizeof(err));
+	static const char prefix[] = "bufpool: ";
+	cr_assert_eq(strncmp(err, prefix, sizeof(prefix) - 1), 0, "%s", err);
+	cr_assert_not_null(strstr(err, "mode:pool,cap:8192,"));
+	cr_assert_not_null(strstr(err, "stats_path:/some/where"));
+	err[strcspn(err, "\n")] = '\0';
+	int status = start_with(err + sizeof(prefix) - 1, again, sizeof(again));
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	again[strcspn(again, "\n")] = '\0';
+	cr_assert_str_eq(err, again);
+}
