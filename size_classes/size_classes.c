@@ -13,7 +13,7 @@ _Static_assert(BP_CLASS_COUNT <= UINT8_MAX, "a class, and a tag, fit into a byte
 	[cls] = {.reciprocal = inverse, .size = bytes, .slab_pages = pages, \
 		 .slab_blocks = pages * BP_CLASS_PAGE / bytes},
 #define RECIPROCAL(cls, below, bytes, pages, inverse) [cls + 1] = inverse,
-#define LOOKUP(cls, below, bytes, pages, inverse) [below / 8 + 1 ... bytes / 8] = cls,
+#define LOOKUP(cls, below, bytes, pages, inverse) [below / 8 + 1 ... bytes / 8] = cls == 0 ? 1 : cls,
 
 /* Aligned so that no row lies across two lines. */
 _Alignas(64) const struct bp_class bp_classes[BP_CLASS_COUNT] = {BP_CLASSES(ROW)};
@@ -21,5 +21,5 @@ _Alignas(64) const struct bp_class bp_classes[BP_CLASS_COUNT] = {BP_CLASSES(ROW)
 /* [0] is the 0 that tag 0 needs: no product is below it. With 2^32 for BP_TAG_HUGE only offset 0 is (of those below 2^32). */
 const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 2] = {BP_CLASSES(RECIPROCAL)[BP_TAG_HUGE] = (uint64_t)1 << 32};
 
-/* [0] is n == 0, which is served from the first class: 0 as well. */
-const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] = {BP_CLASSES_LOOKUP(LOOKUP)};
+/* [0] and [1], up to 8 bytes, get the class of 16 bytes: see bp_class_of. */
+const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] = {1, BP_CLASSES_LOOKUP(LOOKUP)};

