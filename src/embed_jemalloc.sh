@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Makes one object of jemalloc's PIC archive: embed_jemalloc.sh OUTPUT NAMES COMPILER. The public names are those that
-# NAMES (sys/jemalloc_names.h) maps; everything else becomes local to the object.
+# NAMES (sys/jemalloc_names.h) maps; everything else becomes local to the object. What the profiler needs of libm is
+# asked of sys/math.h instead.
 set -eu
 output=$1 names=$2
 work=$(mktemp -d)
@@ -15,6 +16,7 @@ cp "$archive" "$work/pic.a"
 ar d "$work/pic.a" jemalloc_cpp.pic.o
 sed -n 's/^#define je_\([a-z_]*\) \(bp_je_[a-z_]*\)$/\1 \2/p' "$names" >"$work/map"
 sed 's/.* //' "$work/map" >"$work/keep"
+for name in exp log round; do echo "$name bp_$name"; done >>"$work/map"
 ld -r --whole-archive "$work/pic.a" -o "$work/all.o"
 objcopy --redefine-syms="$work/map" "$work/all.o" "$work/renamed.o"
 objcopy --keep-global-symbols="$work/keep" "$work/renamed.o" "$output"

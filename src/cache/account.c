@@ -87,9 +87,22 @@ unsigned bp_account_cpus(struct bp_pool *pool)
 	return n;
 }
 
+/* Reading the cgroup's files takes a while: when it is first asked for. */
+static uint64_t budget_limit(void)
+{
+	static _Atomic uint64_t eighth;
+	uint64_t limit = get(&bp_options.budget);
+	if (limit != 0)
+		return limit;
+	limit = get(&eighth);
+	if (limit == 0)
+		atomic_store_explicit(&eighth, limit = bp_os_memory_limit() / 8, memory_order_relaxed);
+	return limit;
+}
+
 uint64_t bp_account_budget(struct bp_pool *pool)
 {
-	uint64_t limit = get(&bp_options.budget);
+	uint64_t limit = budget_limit();
 	int64_t now = atomic_load_explicit(&pool->peak, memory_order_relaxed);
 	int64_t last = atomic_load_explicit(&pool->last_peak, memory_order_relaxed);
 	return bp_policy_budget(limit, at_least_0(now > last ? now : last), pool->slabs.cpus);

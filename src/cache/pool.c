@@ -25,7 +25,17 @@
 
 struct bp_pool bp_default_pool = { .slabs = BP_SLABS_INIT };
 
-enum { RANGE_WISH_SHIFT = 40 }; /* 1 TiB of address space, for which nothing is paid but page tables on use */
+enum {
+	RANGE_WISH_SHIFT = 40,    /* 1 TiB of address space, for which nothing is paid but page tables on use */
+	BYTES_PER_MAGAZINE = 4096, /* of the range: what a magazine of the smallest blocks that matter holds */
+};
+
+/* Where address space is limited, the pool takes half: the program and jemalloc's own arenas need the other. */
+static size_t address_space(void)
+{
+	size_t wish = (size_t)1 << RANGE_WISH_SHIFT, limit = bp_os_address_limit();
+	return limit / 2 < wish ? limit / 2 : wish;
+}
 
 static bool started_alone; /* at the last fork: the process had one thread */
 
@@ -83,13 +93,16 @@ static bool start(struct bp_pool *pool)
 	pool->cap = atomic_load_explicit(&bp_options.cap, memory_order_relaxed);
 	pool->classes = bp_class_of(pool->cap) + 1;
 	pool->cap = bp_class_size(pool->classes - 1); /* classes are kept or not as a whole */
-	if (atomic_load_explicit(&bp_options.budget, memory_order_relaxed) == 0)
-		atomic_store_explicit(&bp_options.budget, bp_os_memory_limit() / 8, memory_order_relaxed);
-	bp_range_start((size_t)1 << RANGE_WISH_SHIFT);
+	bool pass = atomic_load_explicit(&bp_options.mode, memory_order_relaxed) == BP_MODE_PASS;
+	if (!pass)
+		bp_range_start(address_space());
 	uint64_t epoch_ms = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
 	bool usable = bp_backend_start((unsigned)(2 * epoch_ms));
 	enum bp_percpu_mode mode = bp_percpu_start(wanted_mode());
-	usable = usable && mode != BP_PERCPU_PASS && bp_magazines_start() && bp_percpu_create(&pool->slabs);
+	usable = usable && mode != BP_PERCPU_PASS && bp_magazines_start(bp_range.reserved / BYTES_PER_MAGAZINE) &&
+		 bp_percpu_create(&pool->slabs);
+	if (!usable)
+		bp_range_stop();
 	pool->first_class = mode == BP_PERCPU_FALLBACK ? bp_class_of(BP_FALLBACK_SIZE) : 0;
 	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms, memory_order_relaxed);
 	pthread_atfork(before_fork, NULL, in_child);

@@ -18,7 +18,7 @@
 #endif
 
 enum {
-	MAGAZINES = 1 << 20,          /* 64 million cached blocks; beyond that releases go to the backend */
+	MAGAZINES_MAX = 1 << 20,      /* 64 million cached blocks; beyond that releases go to the backend */
 	ROW_BYTES = BP_MAGAZINE_SLOTS * sizeof(void *),
 	ROWS_PER_PAGE = 4096 / ROW_BYTES,
 	COMMIT = 256,                 /* magazines at a time: 128 KiB of rows, 2 KiB of links */
@@ -33,14 +33,19 @@ static struct link *links;
 static void *(*rows)[BP_MAGAZINE_SLOTS];
 static struct bp_stack free_list;
 static _Atomic uint32_t free_count;
+static uint32_t table_size;
 static _Atomic uint32_t used = 1;      /* magazines ever taken; 0 is none */
 static _Atomic uint32_t committed = 0; /* below this, rows and links are there */
 static atomic_flag committing = ATOMIC_FLAG_INIT;
 static atomic_flag purging = ATOMIC_FLAG_INIT;
 
-bool bp_magazines_start(void)
+bool bp_magazines_start(size_t magazines)
 {
-	size_t link_bytes = MAGAZINES * sizeof(struct link), row_bytes = (size_t)MAGAZINES * ROW_BYTES;
+	table_size = magazines < MAGAZINES_MAX ? (uint32_t)(magazines & ~(size_t)(COMMIT - 1)) : MAGAZINES_MAX;
+	size_t link_bytes = bp_round_up(table_size * sizeof(struct link), BP_PAGE);
+	size_t row_bytes = (size_t)table_size * ROW_BYTES;
+	if (table_size == 0)
+		return false;
 	char *space = bp_os_reserve(link_bytes, BP_PAGE);
 	char *more = space == NULL ? NULL : bp_os_reserve(row_bytes, BP_PAGE);
 	if (more == NULL) {
@@ -59,7 +64,7 @@ static bool commit_more(void)
 	if (links == NULL || atomic_flag_test_and_set_explicit(&committing, memory_order_acquire))
 		return false;
 	uint32_t from = atomic_load_explicit(&committed, memory_order_relaxed);
-	bool done = from + COMMIT <= MAGAZINES && bp_os_commit(rows + from, (size_t)COMMIT * ROW_BYTES);
+	bool done = from + COMMIT <= table_size && bp_os_commit(rows + from, (size_t)COMMIT * ROW_BYTES);
 	if (done && from * sizeof(struct link) % BP_PAGE == 0)
 		done = bp_os_commit(links + from, BP_PAGE);
 	if (done)
@@ -144,7 +149,7 @@ bool bp_stack_is_empty(struct bp_stack *s)
 /* ---- memory ---- */
 
 /* Which magazines are on the chain that this thread took off the free list: one bit each, used under `purging`. */
-static uint8_t on_chain[MAGAZINES / 8];
+static uint8_t on_chain[MAGAZINES_MAX / 8];
 
 static uint32_t take_all(struct bp_stack *s)
 {

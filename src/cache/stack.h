@@ -28,8 +28,8 @@ struct bp_stack {
 	_Atomic uint64_t head; /* tag << 32 | index */
 };
 
-/* Reserves the table; false: no memory. Once a process. */
-bool bp_magazines_start(void);
+/* Reserves a table of so many magazines (2^20 at the most); false: no memory. Once a process. */
+bool bp_magazines_start(size_t magazines);
 
 /* An empty magazine in this thread's hands, 0 where there is no memory for one. */
 uint32_t bp_magazine_new(void);

@@ -24,7 +24,7 @@
 
 char bp_percpu_nothing[sizeof(struct bp_slab)] __attribute__((aligned(BP_LINE)));
 struct bp_rseq bp_rseq_unset = { .cpu_id = -1 }, bp_rseq_none = { .cpu_id = -1 }, bp_rseq_vfork = { .cpu_id = -1 };
-__thread struct bp_thread bp_thread = { .rseq = &bp_rseq_unset };
+__thread struct bp_thread bp_thread __attribute__((tls_model("initial-exec"))) = { .rseq = &bp_rseq_unset };
 
 static enum bp_percpu_mode mode;
 static bool can_stop; /* membarrier's rseq command is there */
@@ -33,7 +33,7 @@ static uint32_t bottoms[BP_CLASS_COUNT];
 unsigned bp_percpu_slots(unsigned class)
 {
 	size_t size = bp_class_size(class);
-	return size <= 4096 ? 512 : size <= 8192 ? 256 : size <= 16384 ? 128 : size <= 65536 ? 64 : 16;
+	return size <= 8192 ? 256 : size <= 16384 ? 128 : size <= 65536 ? 64 : 16;
 }
 
 /* The slots follow the slab's first page. Between the stacks of two classes lie 64 bytes, so that the bottoms of all
@@ -45,7 +45,7 @@ static void lay_out(void)
 		bottoms[class] = index;
 		index += bp_percpu_slots(class) + BP_LINE / sizeof(void *);
 	}
-	_Static_assert(4096 / 8 + 29 * (512 + 8) + 4 * (256 + 8) + 4 * (128 + 8) + 8 * (64 + 8) + 24 * (16 + 8) <=
+	_Static_assert(4096 / 8 + 33 * (256 + 8) + 4 * (128 + 8) + 8 * (64 + 8) + 24 * (16 + 8) <=
 		       BP_SLAB_BYTES / 8, "the stacks fit into a slab");
 }
 
@@ -222,6 +222,8 @@ bool bp_percpu_recount(uint32_t *pops, struct bp_slabs s, int cpu, unsigned clas
 uint32_t bp_percpu_pops(struct bp_slabs s, int cpu, unsigned class)
 {
 	uint32_t start = atomic_load_explicit(&bp_slab_of(s, cpu)->cpu.classes[class].start, memory_order_relaxed);
+	if (word_of(s, cpu, class) == 0)
+		return 0;
 	return (uint32_t)(word_of(s, cpu, class) >> 32) - start;
 }
 
@@ -229,7 +231,8 @@ uint32_t bp_percpu_count(struct bp_slabs s, int cpu, unsigned class)
 {
 	if (atomic_load_explicit(&bp_slab_of(s, cpu)->cpu.classes[class].opened, memory_order_relaxed) == 0)
 		return 0;
-	return (uint32_t)word_of(s, cpu, class) - bottoms[class];
+	uint32_t index = (uint32_t)word_of(s, cpu, class);
+	return index == 0 ? 0 : index - bottoms[class]; /* 0: its opener has not got that far */
 }
 
 /* ---- taking ---- */

@@ -20,6 +20,8 @@
 
 #if BP_JEMALLOC_EMBEDDED
 #include "sys/jemalloc_names.h"
+#else
+#define JEMALLOC_NO_DEMANGLE /* keep the je_ names after the header as well */
 #endif
 #include <jemalloc/jemalloc.h>
 
@@ -27,6 +29,7 @@
 #include <string.h>
 
 #include "sys/range.h"
+#include "sys/text.h"
 
 enum {
 	ARENAS_MAX = 64,       /* for blocks over the cap: one a CPU, then shared */
@@ -188,8 +191,12 @@ static const char *reason_to_pass(void)
 
 void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text))
 {
-	if (configuration != NULL)
-		je_malloc_conf = configuration;
+	/* One arena a CPU instead of four: they serve what passes through only, and each costs several pages at start. */
+	static char preset[32];
+	struct bp_text t = BP_TEXT_ON(preset);
+	bp_text_add(&t, "narenas:");
+	bp_text_number(&t, bp_os_possible_cpus());
+	je_malloc_conf = configuration != NULL ? configuration : preset;
 	je_malloc_message = message;
 }
 

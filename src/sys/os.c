@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -176,6 +177,12 @@ static uint64_t cgroup_limit(void)
 			return limit;
 		*slash = '\0';
 	}
+}
+
+size_t bp_os_address_limit(void)
+{
+	struct rlimit limit;
+	return getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
 }
 
 uint64_t bp_os_memory_limit(void)

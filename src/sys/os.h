@@ -45,6 +45,8 @@ uint64_t bp_os_now_ns(void);
 unsigned bp_os_possible_cpus(void);
 /* The CPU this thread runs on, by the vDSO; 0 where that can't be known. */
 unsigned bp_os_cpu(void);
+/* RLIMIT_AS; SIZE_MAX: none. */
+size_t bp_os_address_limit(void);
 /* Memory this process may hope for: the cgroup's limit or the machine's memory, whichever is smaller. */
 uint64_t bp_os_memory_limit(void);
 /* Seed for the marks of released blocks: AT_RANDOM's bytes. */

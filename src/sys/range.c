@@ -52,6 +52,16 @@ bool bp_range_start(size_t wish)
 	return false;
 }
 
+void bp_range_stop(void)
+{
+	if (bp_range.base == NULL || carved != 0)
+		return;
+	bp_os_unmap((char *)bp_range.table - TABLE_SKEW, table_size(bp_range.reserved));
+	bp_os_unmap(bp_range.base, bp_range.reserved);
+	bp_range.base = NULL;
+	bp_range.reserved = 0;
+}
+
 /* Makes everything below `end` (an offset) usable. Called under `growing`. */
 static bool commit_to(size_t end)
 {

@@ -41,6 +41,9 @@ extern struct bp_range bp_range BP_HIDDEN __attribute__((aligned(BP_LINE)));
  * works without a range. */
 bool bp_range_start(size_t wish);
 
+/* Gives it all back; nothing may have been carved. */
+void bp_range_stop(void);
+
 /* Carves a committed piece. at: where it must be, or NULL. Serialised by the callers' lock-free wait (a spin that
  * yields): called from jemalloc's extent hooks only. NULL: full, or `at` is not the next free address. */
 void *bp_range_carve(void *at, size_t bytes, size_t alignment);

@@ -94,7 +94,7 @@ result $? "no versions" "$work/wrong"
 
 # Whatever runs under the shim would have to load these too: libjemalloc drags the C++ runtime in.
 readelf -d "$shim" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' > "$work/needed"
-grep -E '^(libstdc\+\+|libgcc_s)\.' "$work/needed" > "$work/wrong"
+grep -E '^(libstdc\+\+|libm|libgcc_s)\.' "$work/needed" > "$work/wrong"
 [ ! -s "$work/wrong" ]
 result $? "needs no C++ runtime of its own" "$work/wrong"
 
