@@ -135,7 +135,7 @@ int bufpool_class_stats_get(struct bufpool_class_stats *out, struct bufpool *poo
 	X(set_aside, true, "blocks never used again")                                                                  \
 	X(misuse, true, "misuses found")                                                                               \
 	X(epochs, true, "epochs ended")                                                                                \
-	X(passed_through, true, "calls that went straight to jemalloc")                                                \
+	X(passed_through, true, "requests that went straight to jemalloc")                                                \
 	X(in_use, false, "blocks out")                                                                                 \
 	X(cached, false, "blocks cached on CPUs and in the shared level")                                              \
 	X(victim, false, "blocks in the victim")                                                                       \

@@ -65,7 +65,11 @@ static bool free_deferred(struct bp_pool *pool)
 	uint32_t magazine = bp_backend_busy() ? 0 : bp_stack_pop(&pool->deferred);
 	if (magazine == 0)
 		return false;
-	bp_backend_large_free(bp_magazine_slots(magazine)[0]);
+	void *p = bp_magazine_slots(magazine)[0];
+	if (!bp_range_has(p))
+		bp_backend_pass_free(p);
+	else
+		bp_backend_large_free(p);
 	bp_magazine_free(magazine);
 	return true;
 }

@@ -40,9 +40,9 @@ enum {
 	BP_INTERVAL_MAX = 8192,
 	/* Calls that pass through, between two looks at the clock. */
 	BP_PASS_ROW = 256,
-	/* In the portable mode a pair costs two locked instructions each: below this size jemalloc's own cache is
-	 * faster, and the class passes through. */
-	BP_FALLBACK_SIZE = 16 << 10,
+	/* In the portable mode a pair costs two locked instructions each: up to this size, where jemalloc's own cache
+	 * ends, jemalloc is faster, and the class passes through. */
+	BP_FALLBACK_SIZE = 32 << 10,
 };
 
 /* Blocks that move at a time: enough to make the move's cost vanish, few enough to bound what is in flight. */

@@ -103,7 +103,7 @@ static bool start(struct bp_pool *pool)
 		 bp_percpu_create(&pool->slabs);
 	if (!usable)
 		bp_range_stop();
-	pool->first_class = mode == BP_PERCPU_FALLBACK ? bp_class_of(BP_FALLBACK_SIZE) : 0;
+	pool->first_class = mode == BP_PERCPU_FALLBACK ? bp_class_of(BP_FALLBACK_SIZE) + 1 : 0;
 	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms, memory_order_relaxed);
 	pthread_atfork(before_fork, NULL, in_child);
 	return usable;
@@ -116,6 +116,8 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 	bool hits = bp_percpu_mode() == BP_PERCPU_RSEQ && !passing && pool->usable;
 	size_t limit = hits ? pool->cap : 0;
 	atomic_store_explicit(&pool->limit, limit, memory_order_relaxed);
+	size_t pass = pool->first_class > 0 ? bp_class_size(pool->first_class - 1) : 0;
+	atomic_store_explicit(&pool->pass, passing || !pool->usable ? SIZE_MAX : pass, memory_order_relaxed);
 	atomic_store_explicit(&pool->small, limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX, memory_order_relaxed);
 }
 

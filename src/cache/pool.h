@@ -42,6 +42,8 @@ struct bp_pool {
 	struct bp_slabs slabs;
 	_Atomic size_t limit;          /* requests up to here go to the CPUs' stacks; 0 before the start and in pass mode */
 	_Atomic size_t small;          /* the same for requests whose class is looked up in a table */
+	_Atomic size_t pass;           /* requests up to here pass through: in the portable mode the small ones, in pass
+	                                * mode all; 0 where none do */
 
 	/* Configuration. */
 	size_t cap;                    /* inclusive; the class of the cap is the last one that is kept */

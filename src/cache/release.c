@@ -171,9 +171,10 @@ void bp_pool_release_outside(struct bp_pool *pool, void *p)
 		return;
 	}
 	int saved = errno;
-	bp_pool_count_pass(pool);
-	if (!bp_backend_pass_free(p))
+	if (bp_backend_busy())
 		bp_giveback_later(pool, p);
+	else
+		bp_backend_pass_free(p);
 	errno = saved;
 }
 

@@ -534,13 +534,15 @@ void bp_backend_stats(struct bp_backend_stats *out)
 
 void *bp_backend_pass_malloc(size_t n)
 {
-	if (!enter())
-		return NULL;
-	void *p = je_malloc(n);
-	leave();
-	return p;
+	return je_malloc(n);
 }
 
+void bp_backend_pass_free(void *p)
+{
+	je_free(p);
+}
+
+/* The others are rare enough for the guard. */
 void *bp_backend_pass_calloc(size_t n)
 {
 	if (!enter())
@@ -566,15 +568,6 @@ void *bp_backend_pass_realloc(void *p, size_t n)
 	void *fresh = je_realloc(p, n);
 	leave();
 	return fresh;
-}
-
-bool bp_backend_pass_free(void *p)
-{
-	if (!enter())
-		return false;
-	je_free(p);
-	leave();
-	return true;
 }
 
 bool bp_jemalloc_is_plain(size_t *alignment, bool *zero, int flags)
