@@ -8,10 +8,10 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "support.h"
 
@@ -123,17 +123,22 @@ Test(options, a_path_is_kept_whole_or_refused)
 	cr_assert_eq(memcmp(value, path, BP_PATH_MAX - 1), 0);
 }
 
-/* ---- start ---- */
+/* ---- start: before main, so in a program of its own (options_start.c) ---- */
+
+static const char *environment;
 
 static void start(void)
 {
-	bp_options_start();
-	_exit(atomic_load(&bp_options.cap) == 8192 && atomic_load(&bp_options.epoch_ms) == 20 ? 0 : 1);
+	char *const argv[] = { (char *)U_START, NULL };
+	char pair[512];
+	snprintf(pair, sizeof(pair), "BUFPOOL_CONF=%s", environment);
+	char *const envp[] = { pair, NULL };
+	execve(U_START, argv, envp);
 }
 
-static int start_with(const char *environment, char *err, size_t size)
+static int start_with(const char *text, char *err, size_t size)
 {
-	setenv("BUFPOOL_CONF", environment, 1);
+	environment = text;
 	return u_in_child(start, err, size);
 }
 

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * jemalloc as the backend: every block that comes from it is a block by the page table, holes are filled before fresh
+ * slabs are taken, nothing is done for a thread that is inside jemalloc already.
+ */
+#include "sys/backend.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "support.h"
+#include "sys/range.h"
+
+enum { MIB = 1 << 20 };
+
+static void start(size_t range)
+{
+	cr_assert(bp_range_start(range));
+	cr_assert(bp_backend_start(2000));
+	cr_assert_null(bp_backend_wants_pass());
+}
+
+static int compare(const void *a, const void *b)
+{
+	uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+Test(backend, fills_are_blocks_of_their_class_that_do_not_overlap, .timeout = 60)
+{
+	static void *blocks[600];
+	start((size_t)4096 * MIB);
+	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
+		size_t size = bp_class_size(class), wanted = size > 65536 ? 4 : bp_backend_slab_blocks(class) > 1 ? 512 : 16;
+		size_t n = bp_backend_fill(blocks, wanted, class);
+		cr_assert(n >= 1 && n <= wanted, "%zu of %zu blocks of class %u", n, wanted, class);
+		qsort(blocks, n, sizeof(*blocks), compare);
+		for (size_t i = 0; i < n; i++) {
+			cr_assert(bp_range_has(blocks[i]));
+			cr_assert_eq(bp_range_start_of(blocks[i]), class + 1);
+			cr_assert_eq(bp_range_start_of((char *)blocks[i] + size / 2), 0);
+			if (i > 0)
+				cr_assert_geq((char *)blocks[i], (char *)blocks[i - 1] + size, "class %u", class);
+			cr_assert_eq((uintptr_t)blocks[i] % (size >= BP_PAGE && size % BP_PAGE == 0 ? BP_PAGE : size < 16 ? 8 : 16), 0);
+			memset(blocks[i], 1, size);
+			cr_assert_eq(bp_backend_usable(blocks[i]), size);
+		}
+		cr_assert(bp_backend_give_back(blocks, n, class));
+	}
+}
+
+Test(backend, holes_are_filled_before_fresh_slabs)
+{
+	enum { MANY = 256 * 64 };
+	static void *blocks[MANY];
+	unsigned class = bp_class_of(256);
+	start((size_t)1024 * MIB);
+	size_t n = 0;
+	while (n + 512 <= MANY)
+		n += bp_backend_fill(blocks + n, 512, class);
+	/* One block of each slab stays: bursts that come and go must find the holes, or the range grows with each. */
+	for (size_t i = 0; i < n; i++)
+		if (i % 16 != 0)
+			bp_backend_give_back(&blocks[i], 1, class);
+	size_t used = atomic_load(&bp_range.used);
+	for (int round = 0; round < 5; round++) {
+		static void *again[MANY];
+		size_t have = 0;
+		while (have < n - n / 16 - 512)
+			have += bp_backend_fill(again + have, 512, class);
+		for (size_t i = 0; i < have; i++)
+			cr_assert_eq(bp_range_start_of(again[i]), class + 1);
+		for (size_t i = 0; i < have; i += 64)
+			bp_backend_give_back(again + i, have - i < 64 ? have - i : 64, class);
+	}
+	cr_assert_leq(atomic_load(&bp_range.used), used + 4 * MIB, "the range grew from %zu to %zu", used,
+		      atomic_load(&bp_range.used));
+}
+
+Test(backend, one_block_is_zero_where_that_is_asked)
+{
+	start((size_t)1024 * MIB);
+	for (unsigned class = BP_CLASS_COUNT_SLAB; class < BP_CLASS_COUNT; class += 3) {
+		size_t size = bp_class_size(class);
+		for (int round = 0; round < 3; round++) {
+			unsigned char *p = bp_backend_one(class, true);
+			cr_assert_not_null(p);
+			cr_assert_eq(bp_range_start_of(p), class + 1);
+			for (size_t i = 0; i < size; i++)
+				cr_assert_eq(p[i], 0, "class %u, byte %zu", class, i);
+			memset(p, 0xff, size);
+			void *back = p;
+			cr_assert(bp_backend_give_back(&back, 1, class));
+			cr_assert_eq(bp_range_start_of(p), 0, "what was given back is no block any more");
+		}
+	}
+}
+
+Test(backend, large_blocks_of_any_alignment)
+{
+	start((size_t)4096 * MIB);
+	static const size_t sizes[] = { 16, 100, 4097, 14336, 14337, 65537, 300000, 4194304, 4194305, 20000000 };
+	for (size_t i = 0; i < U_COUNT(sizes); i++)
+		for (size_t alignment = 1; alignment <= 4 * MIB; alignment *= 8) {
+			char *p = bp_backend_large(sizes[i], alignment, alignment % 64 == 0);
+			cr_assert_not_null(p);
+			cr_assert_eq((uintptr_t)p % alignment, 0);
+			size_t usable = bp_backend_usable(p);
+			cr_assert_geq(usable, sizes[i]);
+			unsigned tag = bp_range_start_of(p);
+			cr_assert_neq(tag, 0, "%zu bytes aligned to %zu are no block", sizes[i], alignment);
+			if (tag != BP_TAG_HUGE)
+				cr_assert_eq(bp_class_size(tag - 1), usable);
+			else
+				cr_assert_gt(usable, BP_CLASS_SIZE_MAX);
+			cr_assert_eq(bp_range_start_of(p + usable / 2), 0);
+			if (alignment % 64 == 0)
+				for (size_t at = 0; at < sizes[i]; at += 511)
+					cr_assert_eq(p[at], 0);
+			memset(p, 1, usable);
+			cr_assert(bp_backend_large_free(p));
+			cr_assert_eq(bp_range_start_of(p), 0);
+		}
+}
+
+Test(backend, good_size_is_what_large_gives)
+{
+	start((size_t)4096 * MIB);
+	for (size_t n = 65537; n < 40 * MIB; n = n * 5 / 4) {
+		void *p = bp_backend_large(n, 1, false);
+		cr_assert_eq(bp_backend_usable(p), bp_backend_good_size(n));
+		bp_backend_large_free(p);
+	}
+	cr_assert_eq(bp_backend_good_size(SIZE_MAX), 0);
+	cr_assert_eq(bp_backend_good_size((size_t)PTRDIFF_MAX + 1), 0);
+	cr_assert_null(bp_backend_large(PTRDIFF_MAX, 1, false));
+}
+
+Test(backend, resizing_in_place_keeps_the_table_right)
+{
+	start((size_t)1024 * MIB);
+	char *p = bp_backend_large(20 * MIB, 1, false);
+	cr_assert(bp_backend_large_resize(p, 100000), "shrinking is always possible");
+	size_t usable = bp_backend_usable(p);
+	cr_assert_lt(usable, MIB);
+	cr_assert_eq(bp_range_start_of(p), bp_class_of(usable) + 1, "tag %u", bp_range_start_of(p));
+	for (size_t at = BP_PAGE; at < usable; at += BP_PAGE)
+		cr_assert_eq(bp_range_start_of(p + at), 0);
+	char *next = bp_backend_large(usable, 1, false);
+	if (next == p + usable) {
+		cr_assert_not(bp_backend_large_resize(p, 2 * usable));
+		cr_assert_eq(bp_range_start_of(next), bp_class_of(usable) + 1, "a refusal cleared the neighbour");
+	}
+}
+
+Test(backend, what_is_purged_is_with_the_kernel_and_no_block_any_more)
+{
+	static void *blocks[512], *first;
+	unsigned class = bp_class_of(16384);
+	start((size_t)1024 * MIB);
+	for (size_t i = 0; i < 512; i++) {
+		cr_assert_eq(bp_backend_fill(&blocks[i], 1, class), 1);
+		memset(blocks[i], 1, 16384);
+	}
+	first = blocks[0];
+	cr_assert_geq(u_mapped(bp_range.base, bp_range.reserved).resident, 8 * MIB);
+	cr_assert(bp_backend_give_back(blocks, 512, class));
+	bp_backend_purge();
+	size_t left = u_mapped(bp_range.base, bp_range.reserved).resident;
+	cr_assert_leq(left, MIB, "%zu bytes are still there", left);
+	cr_assert_eq(bp_range_start_of(first), 0);
+}
+
+/* ---- the range is full ---- */
+
+Test(backend, where_the_range_is_full_blocks_come_from_outside, .timeout = 60)
+{
+	void *p;
+	int within = 0;
+	start((size_t)64 * MIB);
+	cr_assert_not(atomic_load(&bp_range.incomplete));
+	do {
+		p = bp_backend_one(bp_class_of(4 * MIB), false);
+		cr_assert_not_null(p);
+	} while (bp_range_has(p) && ++within < 100);
+	cr_assert_geq(within, 4);
+	cr_assert_not(bp_range_has(p));
+	cr_assert(atomic_load(&bp_range.incomplete), "releases would take it for foreign");
+	memset(p, 1, 4 * MIB);
+	bp_backend_pass_free(p);
+	p = bp_backend_large(30 * MIB, 1, true);
+	cr_assert_not_null(p);
+	cr_assert_not(bp_range_has(p));
+	cr_assert(bp_backend_large_free(p));
+}
+
+/* ---- signals ---- */
+
+static _Atomic unsigned met, let_in;
+
+static void intrude(int signal)
+{
+	void *p;
+	(void)signal;
+	if (!bp_backend_busy())
+		return;
+	atomic_fetch_add(&met, 1);
+	if (bp_backend_fill(&p, 1, bp_class_of(512)) != 0 || bp_backend_one(bp_class_of(65536), false) != NULL ||
+	    bp_backend_large(100000, 1, false) != NULL || bp_backend_give_back(&p, 1, 3) || bp_backend_large_free(p) ||
+	    bp_backend_large_resize(p, 1))
+		atomic_fetch_add(&let_in, 1);
+	bp_backend_purge();
+	bp_backend_decay();
+	bp_backend_trim();
+}
+
+Test(backend, handlers_that_come_into_it_are_refused, .timeout = 60)
+{
+	static void *blocks[512];
+	struct itimerval often = { { 0, 50 }, { 0, 50 } }, never = { 0 };
+	start((size_t)1024 * MIB);
+	signal(SIGALRM, intrude);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (uint64_t start = u_now_us(); u_now_us() < start + 300000 || (met < 20 && u_now_us() < start + 20000000);) {
+		size_t n = bp_backend_fill(blocks, 200, bp_class_of(512));
+		cr_assert_gt(n, 0);
+		cr_assert(bp_backend_give_back(blocks, n, bp_class_of(512)));
+		bp_backend_purge();
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	cr_assert_geq(atomic_load(&met), 20, "no signal came while the thread was inside");
+	cr_assert_eq(atomic_load(&let_in), 0);
+	cr_assert_not(bp_backend_busy());
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Giving back: a step is bounded, all of it comes to an end, and a thread inside jemalloc puts everything off.
+ */
+#include "cache/giveback.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "cache/policy.h"
+#include "cache/release.h"
+#include "pools.h"
+#include "support.h"
+#include "sys/backend.h"
+
+enum { MANY = 640 };
+static void *blocks[MANY];
+
+static void queue(struct bp_level *l, void **some, size_t count, size_t size)
+{
+	for (size_t i = 0; i < count; i++)
+		*bp_mark_of(some[i]) = bp_mark_value(some[i]);
+	atomic_fetch_add(&U_POOL->counts[u_class(size)].released, count);
+	bp_pool_put_blocks(U_POOL, l, u_class(size), some, count);
+}
+
+Test(giveback, a_step_is_one_magazine)
+{
+	u_start(NULL);
+	u_acquire(blocks, MANY, U_SIZE);
+	cr_assert_not(bp_giveback_is_due(U_POOL));
+	cr_assert_not(bp_giveback_step(U_POOL));
+	queue(&U_POOL->over, blocks, MANY, U_SIZE);
+	cr_assert(bp_giveback_is_due(U_POOL));
+	uint64_t gone = 0;
+	unsigned steps = 0;
+	for (; bp_giveback_step(U_POOL); steps++) {
+		uint64_t now = u_account(U_SIZE).dropped_budget;
+		cr_assert_leq(now - gone, BP_MAGAZINE_SLOTS);
+		gone = now;
+	}
+	cr_assert_eq(gone, MANY);
+	cr_assert_geq(steps, MANY / BP_MAGAZINE_SLOTS);
+	cr_assert_not(bp_giveback_is_due(U_POOL));
+	cr_assert_eq(u_account(U_SIZE).dropped_epoch, 0);
+	u_assert_balance(0);
+}
+
+Test(giveback, what_is_given_back_is_with_the_kernel)
+{
+	u_start(NULL);
+	u_acquire(blocks, MANY, U_SIZE);
+	for (size_t i = 0; i < MANY; i++)
+		memset(blocks[i], 1, U_SIZE);
+	size_t before = u_mapped(bp_range.base, bp_range.reserved).resident;
+	queue(bp_pool_queue(U_POOL, bp_pool_epoch(U_POOL)), blocks, MANY, U_SIZE);
+	bp_giveback_all(U_POOL);
+	size_t after = u_mapped(bp_range.base, bp_range.reserved).resident;
+	cr_assert_leq(after + MANY * U_SIZE - (1 << 20), before, "%zu of %zu bytes are still there", after, before);
+	cr_assert_eq(atomic_load(&U_POOL->purge_debt), 0);
+	cr_assert_eq(u_account(U_SIZE).dropped_epoch, MANY);
+}
+
+Test(giveback, a_slow_path_gives_back_for_a_bounded_time)
+{
+	u_start(NULL);
+	u_acquire(blocks, MANY, U_SIZE);
+	queue(&U_POOL->over, blocks, MANY, U_SIZE);
+	unsigned calls = 0;
+	for (; bp_giveback_is_due(U_POOL) && calls < 100000; calls++) {
+		atomic_store(&U_POOL->last_giveback, bp_os_now_ns()); /* it has just been done */
+		bp_giveback_some(U_POOL);
+	}
+	cr_assert_gt(calls, 1, "all of it in one pause");
+	cr_assert_lt(calls, 100000);
+	cr_assert_eq(u_account(U_SIZE).dropped_budget, MANY);
+}
+
+Test(giveback, blocks_that_can_not_be_queued_go_at_once)
+{
+	u_start(NULL);
+	u_acquire(blocks, 10, U_SIZE);
+	atomic_fetch_add(&U_POOL->counts[u_class(U_SIZE)].released, 10);
+	bp_giveback_at_once(U_POOL, u_class(U_SIZE), blocks, 10);
+	cr_assert_eq(u_account(U_SIZE).dropped_budget, 10);
+	u_assert_balance(0);
+}
+
+/* ---- inside jemalloc ---- */
+
+static void *large;
+static _Atomic unsigned met, went;
+
+/* Once, when it hits. */
+static void intrude(int signal)
+{
+	(void)signal;
+	if (!bp_backend_busy() || atomic_load(&met) > 0)
+		return;
+	atomic_fetch_add(&met, 1);
+	int64_t there = atomic_load(&U_POOL->over.magazines);
+	bp_giveback_step(U_POOL);
+	bp_giveback_all(U_POOL);
+	went += atomic_load(&U_POOL->over.magazines) != there;
+	bp_giveback_large(U_POOL, large);
+}
+
+Test(giveback, inside_jemalloc_it_is_put_off, .timeout = 60)
+{
+	static void *others[64];
+	struct itimerval often = { { 0, 50 }, { 0, 50 } }, never = { 0 };
+	u_start(NULL);
+	u_acquire(blocks, 10, U_SIZE);
+	queue(&U_POOL->over, blocks, 10, U_SIZE);
+	large = bp_backend_large(1 << 20, 1, false);
+	cr_assert_eq(bp_range_start_of(large), u_class(1 << 20) + 1);
+	signal(SIGALRM, intrude);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (uint64_t start = u_now_us(); atomic_load(&met) == 0 && u_now_us() < start + 20000000;) {
+		size_t n = bp_backend_fill(others, 64, u_class(512));
+		bp_backend_give_back(others, n, u_class(512));
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	cr_assert_eq(atomic_load(&met), 1, "no signal came while the thread was inside");
+	cr_assert_eq(atomic_load(&went), 0);
+	cr_assert_eq(u_account(U_SIZE).queued, 10, "the magazine is back in its queue");
+	cr_assert(bp_giveback_is_due(U_POOL));
+	cr_assert_neq(bp_range_start_of(large), 0);
+	cr_assert_not(bp_stack_is_empty(&U_POOL->deferred));
+	bp_giveback_all(U_POOL);
+	cr_assert_eq(u_account(U_SIZE).dropped_budget, 10);
+	cr_assert_eq(bp_range_start_of(large), 0, "the large block went as well");
+	cr_assert(bp_stack_is_empty(&U_POOL->deferred));
+	u_assert_balance(0);
+}

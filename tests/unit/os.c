@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What the engine relies on when it asks the kernel: reserved space costs nothing until it is committed, errno survives,
+ * files and lists are read as far as they go.
+ */
+#include "sys/os.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support.h"
+
+static char *reserved;
+
+static void touch(void)
+{
+	signal(SIGSEGV, SIG_DFL);
+	*(volatile char *)reserved = 1;
+}
+
+static bool may_write(char *p)
+{
+	char err[1];
+	reserved = p;
+	return u_in_child(touch, err, sizeof(err)) == 0;
+}
+
+Test(os, reserved_space_is_aligned_costs_nothing_and_stays_out_of_core_files)
+{
+	for (size_t alignment = BP_PAGE; alignment <= (size_t)1 << 30; alignment <<= 3) {
+		size_t bytes = (size_t)3 << 30;
+		char *p = bp_os_reserve(bytes, alignment);
+		cr_assert_not_null(p);
+		cr_assert_eq((uintptr_t)p % alignment, 0, "%p for %zu", (void *)p, alignment);
+		struct u_mapped m = u_mapped(p, bytes);
+		cr_assert_eq(m.size, bytes);
+		cr_assert_eq(m.resident, 0);
+		cr_assert_eq(m.dumped, 0, "%zu bytes would be in a core file", m.dumped);
+		bp_os_unmap(p, bytes);
+		cr_assert_eq(u_mapped(p, bytes).size, 0, "what alignment cost is left behind, or the piece itself");
+	}
+}
+
+Test(os, only_committed_pieces_may_be_used)
+{
+	char *p = bp_os_reserve(64 * BP_PAGE, BP_PAGE);
+	cr_assert(bp_os_commit(p + 8 * BP_PAGE, 4 * BP_PAGE));
+	cr_assert_not(may_write(p));
+	cr_assert_not(may_write(p + 8 * BP_PAGE - 1));
+	cr_assert(may_write(p + 8 * BP_PAGE));
+	cr_assert(may_write(p + 12 * BP_PAGE - 1));
+	cr_assert_not(may_write(p + 12 * BP_PAGE));
+	memset(p + 8 * BP_PAGE, 1, 4 * BP_PAGE);
+	struct u_mapped m = u_mapped(p, 64 * BP_PAGE);
+	cr_assert_eq(m.dumped, 4 * BP_PAGE, "a core file has what is in use: %zu", m.dumped);
+}
+
+Test(os, committed_for_reading_is_zeroes_and_no_more)
+{
+	char *p = bp_os_reserve(4 * BP_PAGE, BP_PAGE);
+	cr_assert(bp_os_commit_read(p, 4 * BP_PAGE));
+	for (size_t i = 0; i < 4 * BP_PAGE; i++)
+		cr_assert_eq(p[i], 0);
+	cr_assert_not(may_write(p));
+}
+
+Test(os, purged_memory_goes_back_and_reads_as_zero)
+{
+	size_t bytes = 256 * BP_PAGE;
+	char *p = bp_os_reserve(bytes, BP_PAGE);
+	cr_assert(bp_os_commit(p, bytes));
+	memset(p, 0xff, bytes);
+	cr_assert_eq(u_mapped(p, bytes).resident, bytes);
+	cr_assert(bp_os_purge(p, bytes));
+	cr_assert_eq(u_mapped(p, bytes).resident, 0);
+	for (size_t i = 0; i < bytes; i += 512)
+		cr_assert_eq(p[i], 0);
+}
+
+Test(os, failures_are_told_and_leave_errno_alone)
+{
+	char text[16];
+	errno = 4711;
+	cr_assert_null(bp_os_reserve((size_t)1 << 60, BP_PAGE));
+	char *p = bp_os_reserve(BP_PAGE, BP_PAGE);
+	bp_os_unmap(p, BP_PAGE);
+	cr_assert_not(bp_os_commit(p, BP_PAGE));
+	cr_assert_not(bp_os_commit_read(p, BP_PAGE));
+	cr_assert_not(bp_os_purge(p, BP_PAGE));
+	bp_os_huge(p, BP_PAGE, true);
+	bp_os_unmap(p + 1, BP_PAGE);
+	cr_assert_eq(bp_os_read_file(text, sizeof(text), "/nowhere/at all"), -1);
+	cr_assert_str_eq(text, "");
+	bp_os_write(-1, "x", 1);
+	cr_assert_not(bp_os_restart_cpu(100000));
+	bp_os_possible_cpus();
+	bp_os_memory_limit();
+	bp_os_cpu();
+	cr_assert_eq(errno, 4711);
+}
+
+Test(os, files_are_read_as_far_as_there_is_room)
+{
+	char path[] = "/tmp/unit-os-XXXXXX", text[8];
+	int fd = mkstemp(path);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(write(fd, "0123456789", 10), 10);
+	close(fd);
+	memset(text, '#', sizeof(text));
+	cr_assert_eq(bp_os_read_file(text, 5, path), 4);
+	cr_assert_str_eq(text, "0123");
+	cr_assert_eq(text[5], '#');
+	cr_assert_eq(bp_os_read_file(text, sizeof(text), path), 7);
+	cr_assert_str_eq(text, "0123456");
+	unlink(path);
+}
+
+Test(os, the_environment_is_searched_for_whole_names)
+{
+	setenv("UNIT_OS_LONGER", "longer", 1);
+	setenv("UNIT_OS", "short=1", 1);
+	cr_assert_str_eq(bp_os_environment("UNIT_OS"), "short=1");
+	cr_assert_str_eq(bp_os_environment("UNIT_OS_LONGER"), "longer");
+	cr_assert_null(bp_os_environment("UNIT_O"));
+	unsetenv("UNIT_OS");
+	cr_assert_null(bp_os_environment("UNIT_OS"));
+	clearenv();
+	cr_assert_null(bp_os_environment("UNIT_OS_LONGER"));
+}
+
+Test(os, time_goes_on_and_never_back)
+{
+	uint64_t start = bp_os_now_ms(), last = start, end = u_now_us() / 1000 + 300;
+	cr_assert_leq(start, u_now_us() / 1000);
+	while (u_now_us() / 1000 < end) {
+		uint64_t now = bp_os_now_ms();
+		cr_assert_geq(now, last);
+		last = now;
+	}
+	cr_assert_geq(last - start, 250);
+	cr_assert_leq(last, u_now_us() / 1000);
+	uint64_t us = u_now_us(), ns = bp_os_now_ns();
+	cr_assert(ns / 1000 >= us && ns / 1000 <= u_now_us());
+}
+
+Test(os, every_cpu_that_this_process_may_use_is_possible)
+{
+	for (unsigned n = 0; u_cpu(n) >= 0; n++) {
+		cr_assert_lt((unsigned)u_cpu(n), bp_os_possible_cpus());
+		u_pin(u_cpu(n));
+		cr_assert_eq(bp_os_cpu(), (unsigned)u_cpu(n));
+	}
+}
+
+Test(os, memory_is_what_the_machine_or_the_group_has)
+{
+	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	cr_assert_leq(bp_os_memory_limit(), machine);
+	cr_assert_geq(bp_os_memory_limit(), (uint64_t)8 << 20);
+}
+
+static void print_random(void)
+{
+	uint64_t random = bp_os_random();
+	bp_os_write(STDERR_FILENO, (const char *)&random, sizeof(random));
+}
+
+/* A fork inherits AT_RANDOM: only another program would see another value, but it must not be a constant of ours. */
+Test(os, the_seed_is_not_zero_and_the_same_within_a_process_image)
+{
+	uint64_t here = bp_os_random(), there = 0;
+	cr_assert_neq(here, 0);
+	cr_assert_neq(here, 0x9e3779b97f4a7c15u);
+	cr_assert_eq(u_in_child(print_random, (char *)&there, sizeof(there) + 1), 0);
+}
+
+static int pipe_ends[2];
+static size_t drained;
+
+static void *drain(void *unused)
+{
+	char buffer[4096];
+	ssize_t n;
+	(void)unused;
+	while ((n = read(pipe_ends[0], buffer, sizeof(buffer))) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			drained += buffer[i] == 'x';
+		usleep(2000);
+	}
+	return NULL;
+}
+
+static void nothing(int signal)
+{
+	(void)signal;
+}
+
+/* A slow reader and a timer without SA_RESTART: short writes and EINTR. */
+Test(os, writes_are_whole)
+{
+	static char text[300000];
+	struct sigaction action = { .sa_handler = nothing };
+	pthread_t reader;
+	sigset_t alarm;
+	cr_assert_eq(pipe(pipe_ends), 0);
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+	cr_assert_eq(pthread_create(&reader, NULL, drain, NULL), 0);
+	pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+	sigaction(SIGALRM, &action, NULL);
+	ualarm(500, 500);
+	memset(text, 'x', sizeof(text));
+	bp_os_write(pipe_ends[1], text, sizeof(text));
+	ualarm(0, 0);
+	close(pipe_ends[1]);
+	pthread_join(reader, NULL);
+	cr_assert_eq(drained, sizeof(text), "%zu of %zu bytes", drained, sizeof(text));
+}
+
+Test(os, rounding_up)
+{
+	cr_assert_eq(bp_round_up(0, 4096), 0);
+	cr_assert_eq(bp_round_up(1, 4096), 4096);
+	cr_assert_eq(bp_round_up(4096, 4096), 4096);
+	cr_assert_eq(bp_round_up(4097, 64), 4160);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The pool's start, its modes, and what it is after a fork.
+ */
+#include "cache/pool.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cache/epoch.h"
+#include "cache/options.h"
+#include "pools.h"
+#include "support.h"
+#include "sys/backend.h"
+
+enum { MANY = 300 };
+static void *blocks[MANY];
+
+static _Atomic unsigned served;
+static pthread_barrier_t together;
+
+static void *first_call(void *unused)
+{
+	(void)unused;
+	pthread_barrier_wait(&together);
+	char *p = u_get(U_SIZE, true);
+	if (p != NULL && p[U_SIZE - 1] == 0) {
+		memset(p, 1, U_SIZE);
+		bp_pool_release(U_POOL, p);
+		atomic_fetch_add(&served, 1);
+	}
+	return NULL;
+}
+
+/* Whoever comes while another one starts is served, too, and its release finds where it came from. */
+Test(pool, many_first_calls_at_once)
+{
+	pthread_t ids[8];
+	u_options("epoch_ms:3600000");
+	pthread_barrier_init(&together, NULL, U_COUNT(ids));
+	for (size_t i = 0; i < U_COUNT(ids); i++)
+		pthread_create(&ids[i], NULL, first_call, NULL);
+	for (size_t i = 0; i < U_COUNT(ids); i++)
+		pthread_join(ids[i], NULL);
+	cr_assert_eq(atomic_load(&served), U_COUNT(ids));
+	cr_assert_eq(atomic_load(&U_POOL->state), BP_POOL_READY);
+	u_assert_balance(0);
+}
+
+Test(pool, the_cap_is_a_class_and_the_option_its_lower_bound)
+{
+	u_start("cap:20000");
+	cr_assert_eq(U_POOL->cap, 20480);
+	cr_assert_eq(U_POOL->classes, u_class(20480) + 1);
+	bp_pool_release(U_POOL, u_get(20480, false));
+	cr_assert_eq(u_account(20480).created, u_account(20480).cached);
+	cr_assert_gt(u_account(20480).cached, 0);
+	bp_pool_release(U_POOL, u_get(20481, false));
+	cr_assert_eq(atomic_load(&U_POOL->large_released), 1);
+}
+
+Test(pool, the_largest_cap_keeps_the_largest_class)
+{
+	u_start("cap:4m");
+	void *p = u_get(4 << 20, false);
+	bp_pool_release(U_POOL, p);
+	cr_assert_eq(u_account(4 << 20).cached, 1);
+	cr_assert_eq(u_get(4 << 20, false), p);
+	u_assert_balance(4 << 20);
+}
+
+Test(pool, passing_can_be_switched_and_blocks_find_their_way)
+{
+	u_start(NULL);
+	u_acquire(blocks, 20, U_SIZE);
+	uint64_t created = u_account(U_SIZE).created;
+	bp_pool_set_mode(U_POOL, true);
+	void *passed = u_get(U_SIZE, false);
+	cr_assert_not(bp_range_has(passed));
+	cr_assert_eq(u_account(U_SIZE).created, created);
+	u_release(blocks, 10);
+	bp_pool_set_mode(U_POOL, false);
+	bp_pool_release(U_POOL, passed);
+	u_release(blocks + 10, 10);
+	u_assert_balance(0);
+	void *p = u_get(U_SIZE, false);
+	cr_assert(bp_range_has(p));
+}
+
+Test(pool, in_pass_mode_nothing_is_kept)
+{
+	u_start("mode:pass");
+	void *p = u_get(U_SIZE, false);
+	cr_assert_not(bp_range_has(p));
+	bp_pool_release(U_POOL, p);
+	cr_assert_eq(u_account(U_SIZE).created, 0);
+}
+
+Test(pool, in_the_portable_mode_small_classes_pass)
+{
+	u_start_portable();
+	void *p = u_get(64, false), *q = u_get(U_SIZE, false);
+	cr_assert_not(bp_range_has(p));
+	cr_assert(bp_range_has(q));
+	bp_pool_release(U_POOL, p);
+	bp_pool_release(U_POOL, q);
+	u_assert_balance(0);
+}
+
+/* ---- fork ---- */
+
+/* What fails in a child says so by its status: Criterion's own means are the parent's. */
+#define SURELY(condition) \
+	do { \
+		if (!(condition)) \
+			_exit(__LINE__ % 200 + 1); \
+	} while (0)
+
+static uint64_t held;
+
+static bool balanced(void)
+{
+	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
+		struct bp_account a;
+		bp_account_class(&a, U_POOL, class);
+		if (a.created != a.in_use + a.cached + a.victim + a.queued + a.dropped_budget + a.dropped_epoch + a.set_aside)
+			return false;
+	}
+	return true;
+}
+
+static void child_with_everything(void)
+{
+	SURELY(balanced());
+	SURELY(u_account(U_SIZE).in_use == held);
+	SURELY(u_account(U_SIZE).set_aside == 0);
+	uint64_t created = u_account(U_SIZE).created, cached = u_account(U_SIZE).cached;
+	for (uint64_t i = 0; i < cached; i++)
+		SURELY(u_get(U_SIZE, false) != NULL);
+	SURELY(u_account(U_SIZE).created == created);
+	SURELY(balanced());
+}
+
+Test(pool, a_child_of_one_thread_has_everything_as_it_was)
+{
+	char err[256];
+	u_start(NULL);
+	u_acquire(blocks, 100, U_SIZE);
+	u_release(blocks, 60);
+	held = 40;
+	__libc_single_threaded = true; /* as it is in a program that Criterion did not start */
+	int status = u_in_child(child_with_everything, err, sizeof(err));
+	cr_assert_eq(status, 0, "line %d of %d", (WEXITSTATUS(status) - 1) % 200, __LINE__);
+}
+
+static _Atomic bool stop;
+static void *in_parent[MANY];
+
+/* Works in the middle of everything while the other thread forks. */
+static void *work(void *unused)
+{
+	static void *own[50];
+	uint64_t state = 5;
+	(void)unused;
+	for (size_t n = 0; !atomic_load(&stop);) {
+		uint64_t x = u_random(&state);
+		if (x % 2 == 0 && n < U_COUNT(own))
+			own[n++] = u_get(U_SIZE, false);
+		else if (n > 0)
+			bp_pool_release(U_POOL, own[--n]);
+		if (x % 64 == 1)
+			bp_epoch_advance(U_POOL);
+	}
+	return NULL;
+}
+
+static void child_alone(void)
+{
+	static void *fresh[200];
+	/* Nothing that the parent's other thread had, or that was cached, is handed out. */
+	for (size_t i = 0; i < U_COUNT(fresh); i++) {
+		fresh[i] = u_get(U_SIZE, false);
+		SURELY(fresh[i] != NULL);
+		for (size_t j = 0; j < MANY; j++)
+			SURELY(fresh[i] != in_parent[j]);
+		for (size_t j = 0; j < i; j++)
+			SURELY(fresh[i] != fresh[j]);
+	}
+	for (size_t i = 0; i < U_COUNT(fresh); i++)
+		bp_pool_release(U_POOL, fresh[i]);
+	for (size_t j = 0; j < MANY; j++)
+		bp_pool_release(U_POOL, in_parent[j]);
+	bp_epoch_advance(U_POOL);
+	bp_epoch_advance(U_POOL);
+	SURELY(u_account(U_SIZE).cached + u_account(U_SIZE).victim == 0);
+	SURELY(balanced());
+}
+
+static void children_while_working(const char *options)
+{
+	pthread_t id;
+	u_start(options);
+	u_acquire(in_parent, MANY, U_SIZE);
+	pthread_create(&id, NULL, work, NULL);
+	for (int i = 0; i < 60; i++) {
+		char err[256];
+		usleep(1000);
+		int status = u_in_child(child_alone, err, sizeof(err));
+		cr_assert_eq(status, 0, "child %d: status %x, line %d (or 200 more): %s", i, status,
+			     (WEXITSTATUS(status) - 1) % 200, err);
+	}
+	atomic_store(&stop, true);
+	pthread_join(id, NULL);
+}
+
+Test(pool, a_child_of_several_threads_gets_nothing_that_might_be_in_two_places, .timeout = 60)
+{
+	children_while_working(NULL);
+}
+
+Test(pool, nor_in_the_portable_mode, .timeout = 60)
+{
+	children_while_working("percpu:fallback");
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The range and its page table, without jemalloc: what is carved is disjoint, aligned and committed, and the table says
+ * of every address of every kind of slab whether a block starts there.
+ */
+#include "sys/range.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "support.h"
+
+enum { MIB = 1 << 20 };
+
+static void start(void)
+{
+	cr_assert(bp_range_start((size_t)256 * MIB));
+	cr_assert_eq(bp_range.reserved, (size_t)256 * MIB);
+}
+
+Test(range, before_the_start_nothing_is_in_it)
+{
+	int local = 0;
+	cr_assert_not(bp_range_has(NULL));
+	cr_assert_not(bp_range_has(&local));
+	cr_assert_null(bp_range_carve(NULL, BP_PAGE, BP_PAGE));
+}
+
+Test(range, pieces_are_in_order_aligned_and_writable)
+{
+	start();
+	char *last = NULL;
+	size_t last_bytes = 0;
+	uint64_t state = 1;
+	for (int i = 0; i < 200; i++) {
+		size_t bytes = (u_random(&state) % 64 + 1) * BP_PAGE, alignment = BP_PAGE << u_random(&state) % 6;
+		char *p = bp_range_carve(NULL, bytes, alignment);
+		cr_assert_not_null(p);
+		cr_assert_eq((uintptr_t)p % alignment, 0);
+		cr_assert_geq(p, last + last_bytes, "it lies in the piece before");
+		cr_assert(bp_range_has(p) && bp_range_has(p + bytes - 1));
+		memset(p, 1, bytes);
+		last = p;
+		last_bytes = bytes;
+	}
+	cr_assert_not(bp_range_has(bp_range.base - 1));
+	cr_assert_not(bp_range_has(bp_range.base + atomic_load(&bp_range.used)));
+}
+
+Test(range, a_wanted_place_is_given_exactly_or_not_at_all)
+{
+	start();
+	char *p = bp_range_carve(NULL, 4 * BP_PAGE, BP_PAGE);
+	cr_assert_null(bp_range_carve(p, BP_PAGE, BP_PAGE), "it is taken");
+	cr_assert_null(bp_range_carve(p + 8 * BP_PAGE, BP_PAGE, BP_PAGE), "it is not the next");
+	cr_assert_eq(bp_range_carve(p + 4 * BP_PAGE, BP_PAGE, BP_PAGE), p + 4 * BP_PAGE);
+	cr_assert_eq(bp_range_carve(NULL, BP_PAGE, BP_PAGE), p + 5 * BP_PAGE, "a refusal moved the end");
+}
+
+Test(range, it_ends_where_its_reservation_does)
+{
+	start();
+	cr_assert_null(bp_range_carve(NULL, bp_range.reserved + BP_PAGE, BP_PAGE));
+	cr_assert_null(bp_range_carve(NULL, SIZE_MAX - BP_PAGE + 1, BP_PAGE));
+	cr_assert_not_null(bp_range_carve(NULL, bp_range.reserved - BP_PAGE, BP_PAGE));
+	cr_assert_null(bp_range_carve(NULL, 2 * BP_PAGE, BP_PAGE));
+	char *last = bp_range_carve(NULL, BP_PAGE, BP_PAGE);
+	cr_assert_eq(last, bp_range.base + bp_range.reserved - BP_PAGE);
+	memset(last, 1, BP_PAGE);
+	bp_range_note_large(last, BP_PAGE, BP_TAG_HUGE);
+	cr_assert_eq(bp_range_start_of(last), BP_TAG_HUGE);
+	cr_assert_null(bp_range_carve(NULL, BP_PAGE, BP_PAGE));
+	cr_assert_eq(atomic_load(&bp_range.used), bp_range.reserved);
+	cr_assert_not(bp_range_has(last + BP_PAGE));
+}
+
+Test(range, only_what_is_used_is_committed)
+{
+	start();
+	char *table = (char *)bp_range.table;
+	size_t table_bytes = bp_range.reserved / BP_PAGE * sizeof(uint32_t);
+	cr_assert_eq(u_mapped(bp_range.base, bp_range.reserved).dumped, 0);
+	cr_assert_eq(u_mapped(table, table_bytes).dumped, 0);
+	bp_range_carve(NULL, BP_PAGE, BP_PAGE);
+	cr_assert_leq(u_mapped(bp_range.base, bp_range.reserved).dumped, 4 * MIB);
+	cr_assert_leq(u_mapped(table, table_bytes).dumped, 128 << 10);
+	bp_range_carve(NULL, 100 * MIB, BP_PAGE);
+	cr_assert_leq(u_mapped(bp_range.base, bp_range.reserved).dumped, 104 * MIB);
+	cr_assert_lt(u_mapped(table, table_bytes).dumped, table_bytes * 3 / 4);
+}
+
+static char *pieces[4][400];
+static pthread_barrier_t together;
+
+static void *carve(void *argument)
+{
+	char **own = argument;
+	pthread_barrier_wait(&together);
+	for (size_t i = 0; i < U_COUNT(pieces[0]); i++) {
+		own[i] = bp_range_carve(NULL, 8 * BP_PAGE, BP_PAGE);
+		if (own[i] != NULL)
+			memset(own[i], 1, 8 * BP_PAGE);
+	}
+	return NULL;
+}
+
+Test(range, threads_that_carve_at_once_get_different_pieces)
+{
+	pthread_t ids[U_COUNT(pieces)];
+	static bool seen[U_COUNT(pieces) * U_COUNT(pieces[0])];
+	start();
+	pthread_barrier_init(&together, NULL, U_COUNT(ids));
+	for (size_t i = 0; i < U_COUNT(ids); i++)
+		pthread_create(&ids[i], NULL, carve, pieces[i]);
+	for (size_t i = 0; i < U_COUNT(ids); i++)
+		pthread_join(ids[i], NULL);
+	for (size_t i = 0; i < U_COUNT(pieces); i++)
+		for (size_t j = 0; j < U_COUNT(pieces[0]); j++) {
+			cr_assert_not_null(pieces[i][j]);
+			size_t at = (size_t)(pieces[i][j] - bp_range.base) / (8 * BP_PAGE);
+			cr_assert_lt(at, U_COUNT(seen));
+			cr_assert_not(seen[at], "a piece in two hands");
+			seen[at] = true;
+		}
+}
+
+/* ---- the table ---- */
+
+/* Notes the slab at p through its block number `by`; every address of it must then answer right. */
+static void check_slab(char *p, unsigned class, unsigned by)
+{
+	size_t size = bp_class_size(class), bytes = bp_classes[class].slab_pages * BP_PAGE;
+	bp_range_note_slab(p + by * size, class);
+	for (size_t at = 0; at < bytes; at++) {
+		unsigned tag = bp_range_start_of(p + at), expected = at % size == 0 ? class + 1 : 0;
+		cr_assert_eq(tag, expected, "class %u by block %u: tag %u at %zu", class, by, tag, at);
+	}
+}
+
+Test(range, slabs_know_where_their_blocks_start, .timeout = 60)
+{
+	start();
+	for (unsigned class = 0; class < BP_CLASS_COUNT_SLAB; class++) {
+		size_t bytes = bp_classes[class].slab_pages * BP_PAGE;
+		unsigned blocks = bp_classes[class].slab_blocks;
+		char *p = bp_range_carve(NULL, 3 * bytes, BP_PAGE);
+		p += bytes;
+		for (unsigned round = 0; round < 3; round++) {
+			check_slab(p, class, round == 0 ? 0 : round == 1 ? blocks - 1 : blocks / 2);
+			cr_assert_eq(bp_range_start_of(p - bp_class_size(class)), 0, "the slab before was written");
+			cr_assert_eq(bp_range_start_of(p + bytes), 0, "the slab behind was written");
+			bp_range_forget(p, bytes);
+			for (size_t at = 0; at < bytes; at += 8)
+				cr_assert_eq(bp_range_start_of(p + at), 0);
+		}
+	}
+}
+
+Test(range, a_slab_replaces_what_its_pages_held_before)
+{
+	start();
+	for (unsigned old = 0; old < BP_CLASS_COUNT_SLAB; old += 5)
+		for (unsigned class = 0; class < BP_CLASS_COUNT_SLAB; class += 3) {
+			char *p = bp_range_carve(NULL, 64 * BP_PAGE, BP_PAGE);
+			size_t bytes = bp_classes[old].slab_pages * BP_PAGE;
+			for (size_t at = 0; at + bytes <= 64 * BP_PAGE; at += bytes)
+				bp_range_note_slab(p + at, old);
+			check_slab(p, class, bp_classes[class].slab_blocks / 2);
+		}
+}
+
+Test(range, a_large_block_starts_at_its_first_byte_only)
+{
+	start();
+	for (unsigned class = BP_CLASS_COUNT_SLAB; class <= BP_CLASS_COUNT; class += 3) {
+		unsigned tag = class >= BP_CLASS_COUNT ? BP_TAG_HUGE : class + 1;
+		size_t bytes = class >= BP_CLASS_COUNT ? 5 * MIB : bp_class_size(class);
+		char *p = bp_range_carve(NULL, bytes + BP_PAGE, BP_PAGE);
+		/* Small slabs were there before, and behind it one stays. */
+		for (size_t at = 0; at < bytes + BP_PAGE; at += BP_PAGE)
+			bp_range_note_slab(p + at, 1);
+		bp_range_note_large(p, bytes, tag);
+		cr_assert_eq(bp_range_start_of(p), tag);
+		for (size_t at = 8; at < bytes; at += at < 2 * BP_PAGE ? 8 : 1000)
+			cr_assert_eq(bp_range_start_of(p + at), 0, "tag %u: a block starts at %zu", tag, at);
+		cr_assert_eq(bp_range_start_of(p + bytes), 2, "the neighbour's entry is gone");
+		bp_range_forget(p, bytes);
+		cr_assert_eq(bp_range_start_of(p), 0);
+		cr_assert_eq(bp_range_start_of(p + bytes), 2);
+	}
+}
+
+Test(range, marks_differ_from_block_to_block_and_from_what_programs_write)
+{
+	start();
+	char *p = bp_range_carve(NULL, BP_PAGE, BP_PAGE);
+	cr_assert((char *)bp_mark_of(p) >= p && (char *)bp_mark_of(p) <= p + 8, "the smallest blocks have room for it");
+	cr_assert_neq(bp_mark_value(p), bp_mark_value(p + 16));
+	cr_assert_neq(bp_mark_value(p), 0);
+	cr_assert_neq(bp_mark_value(p), (uintptr_t)p);
+}
+
+/* ---- limits ---- */
+
+Test(range, what_the_address_limit_refuses_is_tried_with_half)
+{
+	struct rlimit limit;
+	getrlimit(RLIMIT_AS, &limit);
+	limit.rlim_cur = (u_status_kb("VmSize") << 10) + ((size_t)1 << 30);
+	cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+	cr_assert(bp_range_start((size_t)1 << 40));
+	cr_assert_leq(bp_range.reserved, (size_t)1 << 30);
+	cr_assert_geq(bp_range.reserved, (size_t)256 * MIB);
+	memset(bp_range_carve(NULL, MIB, BP_PAGE), 1, MIB);
+}
+
+Test(range, where_nothing_can_be_had_it_says_so)
+{
+	struct rlimit limit;
+	getrlimit(RLIMIT_AS, &limit);
+	limit.rlim_cur = (u_status_kb("VmSize") << 10) + 32 * MIB;
+	cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+	cr_assert_not(bp_range_start((size_t)1 << 40));
+	cr_assert_null(bp_range_carve(NULL, BP_PAGE, BP_PAGE));
+	cr_assert_not(bp_range_has(NULL));
+	cr_assert_neq(bp_range.secret, 0, "blocks from outside bear marks as well");
+}

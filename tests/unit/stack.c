@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Magazines and their stacks: each in one place at a time, under as many threads as there are (S8), and the memory that
+ * they take and give back. Every interleaving of two actors is in schedules.c.
+ */
+#include "cache/stack.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "support.h"
+#include "sys/os.h"
+
+static struct bp_stack stack;
+
+static void *token(uint64_t n)
+{
+	return (void *)(uintptr_t)(n * 16 + 4096);
+}
+
+Test(stack, before_the_start_there_are_none)
+{
+	cr_assert_eq(bp_magazine_new(), 0);
+	cr_assert_eq(bp_stack_pop(&stack), 0);
+	cr_assert(bp_stack_is_empty(&stack));
+}
+
+Test(stack, the_last_in_is_the_first_out)
+{
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	uint32_t m[10];
+	for (unsigned i = 0; i < 10; i++) {
+		m[i] = bp_magazine_new();
+		cr_assert_neq(m[i], 0);
+		for (unsigned j = 0; j < i; j++)
+			cr_assert_neq(m[i], m[j]);
+		bp_stack_push(&stack, m[i]);
+		cr_assert_not(bp_stack_is_empty(&stack));
+	}
+	for (unsigned i = 10; i-- > 0;)
+		cr_assert_eq(bp_stack_pop(&stack), m[i]);
+	cr_assert(bp_stack_is_empty(&stack));
+	cr_assert_eq(bp_stack_pop(&stack), 0);
+}
+
+Test(stack, every_change_has_a_tag_of_its_own)
+{
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	uint32_t m = bp_magazine_new();
+	uint64_t last = atomic_load(&stack.head);
+	for (int i = 0; i < 1000; i++) {
+		bp_stack_push(&stack, m);
+		cr_assert_eq(atomic_load(&stack.head) >> 32, (last >> 32) + 2 * i + 1);
+		bp_stack_pop(&stack);
+		cr_assert_eq(atomic_load(&stack.head) >> 32, (last >> 32) + 2 * i + 2);
+	}
+	/* It wraps, and takes nothing of the index with it. */
+	atomic_store(&stack.head, (uint64_t)UINT32_MAX << 32);
+	bp_stack_push(&stack, m);
+	cr_assert_eq(atomic_load(&stack.head), m);
+	cr_assert_eq(bp_stack_pop(&stack), m);
+}
+
+Test(stack, rows_and_counts_are_each_magazines_own)
+{
+	enum { MANY = 3000 };
+	static uint32_t m[MANY];
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	for (uint32_t i = 0; i < MANY; i++) {
+		m[i] = bp_magazine_new();
+		cr_assert_neq(m[i], 0);
+		bp_magazine_set_count(m[i], i % (BP_MAGAZINE_SLOTS + 1));
+		for (unsigned j = 0; j < BP_MAGAZINE_SLOTS; j++)
+			bp_magazine_slots(m[i])[j] = token(i * 64 + j);
+	}
+	for (uint32_t i = 0; i < MANY; i++) {
+		cr_assert_eq(bp_magazine_count(m[i]), i % (BP_MAGAZINE_SLOTS + 1));
+		for (unsigned j = 0; j < BP_MAGAZINE_SLOTS; j++)
+			cr_assert_eq(bp_magazine_slots(m[i])[j], token(i * 64 + j));
+	}
+}
+
+Test(stack, free_ones_are_used_first)
+{
+	uint32_t m[20];
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	for (int i = 0; i < 20; i++)
+		m[i] = bp_magazine_new();
+	size_t bytes = bp_magazines_bytes();
+	for (int round = 0; round < 100; round++) {
+		for (int i = 0; i < 20; i++)
+			bp_magazine_free(m[i]);
+		cr_assert_eq(bp_magazines_free(), 20);
+		for (int i = 0; i < 20; i++)
+			cr_assert_neq(m[i] = bp_magazine_new(), 0);
+		cr_assert_eq(bp_magazines_free(), 0);
+	}
+	cr_assert_eq(bp_magazines_bytes(), bytes);
+}
+
+Test(stack, a_table_that_is_full_says_so, .timeout = 60)
+{
+	uint32_t n = 0, m, last = 0;
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	for (; (m = bp_magazine_new()) != 0; last = m)
+		n++;
+	cr_assert_eq(n, (1u << 20) - 1);
+	cr_assert_eq(bp_magazine_new(), 0);
+	bp_magazine_slots(last)[BP_MAGAZINE_SLOTS - 1] = token(1);
+	bp_magazine_set_count(last, 1);
+	bp_magazine_free(last);
+	cr_assert_eq(bp_magazine_new(), last);
+}
+
+Test(stack, the_memory_of_free_ones_goes_back)
+{
+	enum { MANY = 16384 };
+	static uint32_t m[MANY];
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	for (uint32_t i = 0; i < MANY; i++) {
+		m[i] = bp_magazine_new();
+		for (unsigned j = 0; j < BP_MAGAZINE_SLOTS; j++)
+			bp_magazine_slots(m[i])[j] = token(i);
+	}
+	char *rows = (char *)bp_magazine_slots(0);
+	size_t all = (size_t)MANY * BP_MAGAZINE_SLOTS * sizeof(void *);
+	cr_assert_geq(u_mapped(rows, all).resident, all - BP_PAGE);
+	/* All but one in a hundred; what is kept must not change. */
+	for (uint32_t i = 0; i < MANY; i++)
+		if (i % 100 != 0)
+			bp_magazine_free(m[i]);
+	bp_magazines_purge();
+	size_t left = u_mapped(rows, all).resident;
+	cr_assert_leq(left, all / 8, "%zu of %zu bytes are still there", left, all);
+	for (uint32_t i = 0; i < MANY; i += 100)
+		for (unsigned j = 0; j < BP_MAGAZINE_SLOTS; j++)
+			cr_assert_eq(bp_magazine_slots(m[i])[j], token(i), "a row that is in use was purged");
+	cr_assert_eq(bp_magazines_free(), MANY - (MANY + 99) / 100);
+	static bool seen[MANY + 2];
+	size_t bytes = bp_magazines_bytes();
+	for (uint32_t i = bp_magazines_free(); i-- > 0;) {
+		uint32_t again = bp_magazine_new();
+		cr_assert(again != 0 && again <= MANY && !seen[again]);
+		seen[again] = true;
+	}
+	cr_assert_eq(bp_magazines_bytes(), bytes, "purging lost some");
+}
+
+Test(stack, a_child_starts_anew)
+{
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	for (int i = 0; i < 600; i++)
+		bp_magazine_new();
+	bp_magazine_free(bp_magazine_new());
+	bp_magazines_child();
+	cr_assert_eq(bp_magazines_free(), 0);
+	static bool seen[2000];
+	for (int i = 0; i < 1500; i++) {
+		uint32_t m = bp_magazine_new();
+		cr_assert(m != 0 && m < U_COUNT(seen) && !seen[m]);
+		seen[m] = true;
+		bp_magazine_slots(m)[0] = token(m);
+	}
+}
+
+Test(stack, without_address_space_there_is_no_start)
+{
+	struct rlimit limit;
+	getrlimit(RLIMIT_AS, &limit);
+	limit.rlim_cur = (u_status_kb("VmSize") << 10) + (64 << 20);
+	setrlimit(RLIMIT_AS, &limit);
+	size_t before = u_status_kb("VmSize");
+	cr_assert_not(bp_magazines_start((size_t)1 << 20));
+	cr_assert_eq(bp_magazine_new(), 0);
+	cr_assert_leq(u_status_kb("VmSize"), before, "half of it is still reserved");
+}
+
+/* ---- S8: one producer, nine consumers, each item once; the magazines are used again and again ---- */
+
+enum { ITEMS = 2000000, CONSUMERS = 9 };
+
+static _Atomic uint8_t *seen;
+static _Atomic uint64_t consumed, wrong;
+
+static void *produce(void *unused)
+{
+	uint64_t next = 0;
+	(void)unused;
+	while (next < ITEMS) {
+		uint32_t m = bp_magazine_new(), n = 0;
+		if (m == 0) { /* somebody else is getting memory for more */
+			sched_yield();
+			continue;
+		}
+		uint32_t wanted = (uint32_t)(next % BP_MAGAZINE_SLOTS) + 1;
+		for (; n < wanted && next < ITEMS; n++)
+			bp_magazine_slots(m)[n] = token(next++);
+		bp_magazine_set_count(m, n);
+		bp_stack_push(&stack, m);
+		while (next - atomic_load(&consumed) > 20000) /* so that they are used again */
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void *consume(void *unused)
+{
+	(void)unused;
+	while (atomic_load(&consumed) < ITEMS && atomic_load(&wrong) == 0) {
+		uint32_t m = bp_stack_pop(&stack);
+		if (m == 0) {
+			sched_yield();
+			continue;
+		}
+		uint32_t n = bp_magazine_count(m);
+		for (uint32_t i = 0; i < n; i++) {
+			uint64_t item = ((uintptr_t)bp_magazine_slots(m)[i] - 4096) / 16;
+			if (n > BP_MAGAZINE_SLOTS || item >= ITEMS || atomic_fetch_add(&seen[item], 1) != 0)
+				atomic_fetch_add(&wrong, 1);
+		}
+		bp_magazine_free(m);
+		atomic_fetch_add(&consumed, n);
+	}
+	return NULL;
+}
+
+Test(stack, S8_one_producer_and_nine_consumers_see_each_item_once, .timeout = 100)
+{
+	pthread_t ids[CONSUMERS + 1];
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	seen = calloc(ITEMS, 1);
+	for (int i = 0; i <= CONSUMERS; i++)
+		cr_assert_eq(pthread_create(&ids[i], NULL, i == 0 ? produce : consume, NULL), 0);
+	for (int i = 0; i <= CONSUMERS; i++)
+		pthread_join(ids[i], NULL);
+	cr_assert_eq(atomic_load(&wrong), 0);
+	cr_assert_eq(atomic_load(&consumed), ITEMS);
+	for (size_t i = 0; i < ITEMS; i++)
+		cr_assert_eq(atomic_load(&seen[i]), 1, "item %zu was seen %u times", i, atomic_load(&seen[i]));
+	cr_assert_leq(bp_magazines_bytes(), 12 << 20, "the magazines were not used again");
+}
