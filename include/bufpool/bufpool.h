@@ -20,8 +20,7 @@
  *   - After fork the child may use everything at once; what other threads had in their hands at that moment is lost
  *     to the child, nothing is handed out twice.
  *   - Not async-signal-safe by contract (neither is malloc), but a handler that calls in never corrupts the pool: hits
- *     work, and a miss inside a miss of the same thread fails with ENOMEM instead of hanging. (What passes through, see
- *     the statistics, is jemalloc's own.)
+ *     work, and a miss inside a miss of the same thread fails with ENOMEM instead of hanging.
  *   - Misuse (releasing what is no block, the inside of a block, a block twice; writing to a block after its release)
  *     is detected in every build: one line on standard error, then abort; `misuse:report` in the options counts it and
  *     goes on.
@@ -161,7 +160,7 @@ struct bufpool_stats {
 	uint64_t dropped_cap, dropped_budget, dropped_epoch, set_aside, misuse, epochs;
 	uint64_t in_use, cached, victim, queued;
 	uint64_t in_use_bytes, cached_bytes, victim_bytes, queued_bytes, budget_bytes, referenced_bytes, pinned_bytes;
-	uint64_t passed_through; /* requests that went straight to jemalloc; up to 255 a thread are not yet in it */
+	uint64_t passed_through; /* requests that went straight to jemalloc; of other threads', up to 255 each are not yet in it */
 };
 
 /* One size class. */

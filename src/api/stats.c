@@ -61,7 +61,7 @@ static void collect(struct bufpool_stats *s)
 		.victim_bytes = bytes.victim,
 		.queued_bytes = bytes.queued,
 		.budget_bytes = bp_account_budget(POOL),
-		.passed_through = get(&POOL->passed),
+		.passed_through = get(&POOL->passed) + bp_thread.passed, /* of the other threads, whole rows */
 	};
 	add_large(s);
 }

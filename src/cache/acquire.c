@@ -45,7 +45,7 @@ static void *pass(struct bp_pool *pool, size_t n, bool zero)
 	bp_pool_count_pass(pool);
 	if (!atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed))
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
-	void *p = bp_backend_busy() ? NULL : zero ? bp_backend_pass_calloc(n) : bp_backend_pass_malloc(n);
+	void *p = zero ? bp_backend_pass_calloc(n) : bp_backend_pass_malloc(n);
 	return p == NULL ? out_of_memory() : p;
 }
 

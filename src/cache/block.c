@@ -24,10 +24,16 @@ size_t bp_block_capacity(const void *p)
 	return tag == 0 || tag == BP_TAG_HUGE ? bp_backend_usable(p) : bp_class_size(tag - 1);
 }
 
+/* What passes through has jemalloc's own sizes. */
+static bool is_pooled(struct bp_pool *pool, size_t n)
+{
+	size_t pass = atomic_load_explicit(&pool->pass, memory_order_relaxed);
+	return n <= pool->cap && (pass == 0 || n > pass);
+}
+
 size_t bp_block_good_size(struct bp_pool *pool, size_t n)
 {
-	size_t limit = pool->cap;
-	return n <= limit ? bp_class_size(bp_class_of(n)) : bp_backend_good_size(n);
+	return is_pooled(pool, n) ? bp_class_size(bp_class_of(n)) : bp_backend_good_size(n);
 }
 
 /* Resizing takes a block back as release does, and finds the same errors. */
@@ -42,6 +48,15 @@ static bool is_out(struct bp_pool *pool, void *p)
 		return true;
 	errno = EINVAL;
 	return false;
+}
+
+size_t bp_block_good_aligned_size(struct bp_pool *pool, size_t alignment, size_t n)
+{
+	size_t rounded = bp_round_up(n == 0 ? 1 : n, alignment);
+	if (alignment > BP_PAGE || rounded < n || !is_pooled(pool, rounded))
+		return bp_backend_good_aligned_size(n == 0 ? 1 : n, alignment);
+	size_t size = bp_class_size(bp_class_of(rounded));
+	return size % alignment == 0 ? size : bp_backend_good_aligned_size(n, alignment);
 }
 
 /* Blocks that are never kept are resized where they lie, if there is room behind them. */
@@ -105,6 +120,5 @@ bool bp_block_has_aligned_size(struct bp_pool *pool, const void *p, size_t align
 	if (alignment == 0 || (alignment & (alignment - 1)) != 0)
 		return false;
 	size_t rounded = bp_round_up(n == 0 ? 1 : n, alignment);
-	return bp_block_has_size(pool, p, rounded) ||
-	       bp_block_capacity(p) == bp_backend_good_aligned_size(n == 0 ? 1 : n, alignment);
+	return bp_block_has_size(pool, p, rounded) || bp_block_capacity(p) == bp_block_good_aligned_size(pool, alignment, n);
 }

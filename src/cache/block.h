@@ -15,6 +15,7 @@ bool bp_block_is(const void *p);
 
 /* The capacity that n bytes would get; 0: none. */
 size_t bp_block_good_size(struct bp_pool *pool, size_t n);
+size_t bp_block_good_aligned_size(struct bp_pool *pool, size_t alignment, size_t n);
 
 /* realloc that never frees: keeps min(used, n) bytes. NULL: no memory, p is as it was. p is a block that is out. */
 void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n);

@@ -171,10 +171,8 @@ void bp_pool_release_outside(struct bp_pool *pool, void *p)
 		return;
 	}
 	int saved = errno;
-	if (bp_backend_busy())
+	if (!bp_backend_pass_free(p))
 		bp_giveback_later(pool, p);
-	else
-		bp_backend_pass_free(p);
 	errno = saved;
 }
 

@@ -87,7 +87,10 @@ BP_EXPORT void sdallocx(void *p, size_t n, int flags)
 
 BP_EXPORT size_t nallocx(size_t n, int flags)
 {
-	bp_pool_start(POOL);
+	size_t alignment;
+	bool zero;
+	if (bp_pool_start(POOL) && bp_jemalloc_is_plain(&alignment, &zero, flags))
+		return bp_block_good_aligned_size(POOL, alignment, n);
 	return bp_jemalloc_nallocx(n, flags);
 }
 

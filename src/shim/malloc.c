@@ -27,8 +27,8 @@ static void *no_memory(void)
 	return NULL;
 }
 
-/* What passes through is to cost what it costs in jemalloc alone: two jumps more, and one count, by which time is
- * noticed. So it is not guarded against signal handlers either, as jemalloc isn't. */
+/* What passes through is to cost little more than in jemalloc alone: a guard against signal handlers, and a count by
+ * which time is noticed. */
 static inline bool passes(size_t n)
 {
 	return n > atomic_load_explicit(&POOL->small, memory_order_relaxed) &&
@@ -44,10 +44,10 @@ BP_EXPORT void *malloc(size_t n)
 
 BP_EXPORT void free(void *p)
 {
-	if (bp_unlikely(!bp_range_has(p)) && atomic_load_explicit(&POOL->pass, memory_order_relaxed) != 0)
-		bp_backend_pass_free(p);
-	else
-		bp_pool_release(POOL, p);
+	if (bp_unlikely(!bp_range_has(p)) && atomic_load_explicit(&POOL->pass, memory_order_relaxed) != 0 &&
+	    bp_backend_pass_free(p))
+		return;
+	bp_pool_release(POOL, p);
 }
 
 BP_EXPORT void cfree(void *p)

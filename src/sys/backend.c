@@ -532,21 +532,34 @@ void bp_backend_stats(struct bp_backend_stats *out)
 #define je_free(p) je_dallocx(p, 0)
 #endif
 
+static void *refuse(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
 void *bp_backend_pass_malloc(size_t n)
 {
-	return je_malloc(n);
+	if (!enter())
+		return refuse();
+	void *p = je_malloc(n);
+	leave();
+	return p;
 }
 
-void bp_backend_pass_free(void *p)
+bool bp_backend_pass_free(void *p)
 {
+	if (!enter())
+		return false;
 	je_free(p);
+	leave();
+	return true;
 }
 
-/* The others are rare enough for the guard. */
 void *bp_backend_pass_calloc(size_t n)
 {
 	if (!enter())
-		return NULL;
+		return refuse();
 	void *p = je_calloc(1, n);
 	leave();
 	return p;
@@ -555,7 +568,7 @@ void *bp_backend_pass_calloc(size_t n)
 void *bp_backend_pass_aligned(size_t alignment, size_t n)
 {
 	if (!enter())
-		return NULL;
+		return refuse();
 	void *p = je_mallocx(n == 0 ? 1 : n, MALLOCX_LG_ALIGN(__builtin_ctzl(alignment)));
 	leave();
 	return p;
@@ -564,7 +577,7 @@ void *bp_backend_pass_aligned(size_t alignment, size_t n)
 void *bp_backend_pass_realloc(void *p, size_t n)
 {
 	if (!enter())
-		return NULL;
+		return refuse();
 	void *fresh = je_realloc(p, n);
 	leave();
 	return fresh;
