@@ -95,7 +95,7 @@ static bool start(struct bp_pool *pool)
 	pool->cap = bp_class_size(pool->classes - 1); /* classes are kept or not as a whole */
 	bool pass = atomic_load_explicit(&bp_options.mode, memory_order_relaxed) == BP_MODE_PASS;
 	if (!pass)
-		bp_range_start(address_space());
+		bp_range_start(address_space(), atomic_load_explicit(&bp_options.thp, memory_order_relaxed));
 	uint64_t epoch_ms = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
 	bool usable = bp_backend_start((unsigned)(2 * epoch_ms));
 	enum bp_percpu_mode mode = bp_percpu_start(wanted_mode());

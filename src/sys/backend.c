@@ -100,8 +100,7 @@ static void *hook_alloc(extent_hooks_t *hooks, void *at, size_t bytes, size_t al
 static bool hook_purge(extent_hooks_t *hooks, void *start, size_t all, size_t offset, size_t bytes, unsigned arena)
 {
 	(void)hooks, (void)all, (void)arena;
-	bp_range_forget((char *)start + offset, bytes);
-	return !bp_os_purge((char *)start + offset, bytes);
+	return !bp_range_purge((char *)start + offset, bytes);
 }
 
 static bool hook_split(extent_hooks_t *hooks, void *start, size_t all, size_t a, size_t b, bool committed, unsigned arena)

@@ -20,6 +20,16 @@ enum {
 	TABLE_SKEW = 2112,
 };
 
+/* Huge pages. A program that only grows spends half of its time in page faults; from HUGE_FROM on, growth asks for huge
+ * pages. They must not outlive it: where part of one is given back, khugepaged would fill the hole again in the time of a
+ * minute. So a huge page's worth that is given back in part is taken out, for good; `huge` says which are in. */
+enum { HUGE_SHIFT = 21, HUGE_FROM = 8 << 20 };
+#define HUGE_BYTES ((size_t)1 << HUGE_SHIFT)
+#define HUGE_MOST ((size_t)1 << 40)
+
+static bool wants_huge;
+static _Atomic uint8_t huge[(HUGE_MOST >> HUGE_SHIFT) / 8];
+
 static atomic_flag growing = ATOMIC_FLAG_INIT; /* held inside jemalloc's hooks only, which its prefork waits for */
 static size_t carved;                          /* bytes handed to jemalloc; written under growing */
 static size_t table_committed;
@@ -30,8 +40,9 @@ static size_t table_size(size_t bytes)
 	return bp_round_up(TABLE_SKEW + bytes / BP_PAGE * sizeof(uint32_t), BP_PAGE);
 }
 
-bool bp_range_start(size_t wish)
+bool bp_range_start(size_t wish, bool with_huge)
 {
+	wants_huge = with_huge;
 	for (size_t bytes = wish; bytes >= (size_t)64 << 20; bytes /= 2) {
 		size_t table_bytes = table_size(bytes);
 		char *base = bp_os_reserve(bytes, COMMIT_STEP);
@@ -62,6 +73,38 @@ void bp_range_stop(void)
 	bp_range.reserved = 0;
 }
 
+/* Commits end at huge pages, except the last of the range. */
+static void ask_for_huge(size_t from, size_t to)
+{
+	if (!wants_huge || from < HUGE_FROM || to > HUGE_MOST)
+		return;
+	bp_os_huge(bp_range.base + from, to - from, true);
+	for (size_t i = from >> HUGE_SHIFT; i < to >> HUGE_SHIFT; i++)
+		atomic_fetch_or_explicit(&huge[i / 8], (uint8_t)(1u << i % 8), memory_order_relaxed);
+}
+
+/* The huge page's worth at that offset is given back in part. */
+static void no_longer_huge(size_t offset)
+{
+	size_t i = offset >> HUGE_SHIFT;
+	uint8_t bit = (uint8_t)(1u << i % 8);
+	if (i >= HUGE_MOST >> HUGE_SHIFT || !(atomic_load_explicit(&huge[i / 8], memory_order_relaxed) & bit))
+		return;
+	if (atomic_fetch_and_explicit(&huge[i / 8], (uint8_t)~bit, memory_order_relaxed) & bit)
+		bp_os_huge(bp_range.base + (i << HUGE_SHIFT), HUGE_BYTES, false);
+}
+
+bool bp_range_purge(void *p, size_t bytes)
+{
+	size_t from = (size_t)((char *)p - bp_range.base), to = from + bytes;
+	bp_range_forget(p, bytes);
+	if (from % HUGE_BYTES != 0)
+		no_longer_huge(from);
+	if (to % HUGE_BYTES != 0)
+		no_longer_huge(to);
+	return bp_os_purge(p, bytes);
+}
+
 /* Makes everything below `end` (an offset) usable. Called under `growing`. */
 static bool commit_to(size_t end)
 {
@@ -80,6 +123,7 @@ static bool commit_to(size_t end)
 	}
 	if (!bp_os_commit(bp_range.base + used, target - used))
 		return false;
+	ask_for_huge(used, target);
 	/* Pairs with the relaxed loads in bp_range_has by way of the block's own hand-over. */
 	atomic_store_explicit(&bp_range.used, target, memory_order_release);
 	return true;

@@ -37,9 +37,9 @@ struct bp_range {
 
 extern struct bp_range bp_range BP_HIDDEN __attribute__((aligned(BP_LINE)));
 
-/* Reserves as much as the process's limits allow, at most `wish` bytes. false: nothing could be had; the backend then
- * works without a range. */
-bool bp_range_start(size_t wish);
+/* Reserves as much as the process's limits allow, at most `wish` bytes. huge: ask for huge pages for growth. false:
+ * nothing could be had; the backend then works without a range. */
+bool bp_range_start(size_t wish, bool huge);
 
 /* Gives it all back; nothing may have been carved. */
 void bp_range_stop(void);
@@ -56,6 +56,8 @@ void bp_range_note_slab(const void *p, unsigned class);
 void bp_range_note_large(const void *p, size_t bytes, unsigned tag);
 /* The tag of the page that p is in, or of the block whose later page that is; 0: none. For reports: it searches. */
 unsigned bp_range_around(const void *p);
+/* Gives the memory of a piece to the kernel, its entries cleared. */
+bool bp_range_purge(void *p, size_t bytes);
 /* Clears the entries of a piece: its pages have been given back, or its block is no longer out. */
 void bp_range_forget(const void *p, size_t bytes);
 
