@@ -18,7 +18,7 @@ enum { MIB = 1 << 20 };
 
 static void start(size_t range)
 {
-	cr_assert(bp_range_start(range));
+	cr_assert(bp_range_start(range, true));
 	cr_assert(bp_backend_start(2000));
 	cr_assert_null(bp_backend_wants_pass());
 }

@@ -16,7 +16,7 @@ enum { MIB = 1 << 20 };
 
 static void start(void)
 {
-	cr_assert(bp_range_start((size_t)256 * MIB));
+	cr_assert(bp_range_start((size_t)256 * MIB, true));
 	cr_assert_eq(bp_range.reserved, (size_t)256 * MIB);
 }
 
@@ -210,7 +210,7 @@ Test(range, what_the_address_limit_refuses_is_tried_with_half)
 	getrlimit(RLIMIT_AS, &limit);
 	limit.rlim_cur = (u_status_kb("VmSize") << 10) + ((size_t)1 << 30);
 	cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
-	cr_assert(bp_range_start((size_t)1 << 40));
+	cr_assert(bp_range_start((size_t)1 << 40, true));
 	cr_assert_leq(bp_range.reserved, (size_t)1 << 30);
 	cr_assert_geq(bp_range.reserved, (size_t)256 * MIB);
 	memset(bp_range_carve(NULL, MIB, BP_PAGE), 1, MIB);
@@ -222,7 +222,7 @@ Test(range, where_nothing_can_be_had_it_says_so)
 	getrlimit(RLIMIT_AS, &limit);
 	limit.rlim_cur = (u_status_kb("VmSize") << 10) + 32 * MIB;
 	cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
-	cr_assert_not(bp_range_start((size_t)1 << 40));
+	cr_assert_not(bp_range_start((size_t)1 << 40, true));
 	cr_assert_null(bp_range_carve(NULL, BP_PAGE, BP_PAGE));
 	cr_assert_not(bp_range_has(NULL));
 	cr_assert_neq(bp_range.secret, 0, "blocks from outside bear marks as well");
