@@ -23,7 +23,7 @@ enum {
 /* Huge pages. A program that only grows spends half of its time in page faults; from HUGE_FROM on, growth asks for huge
  * pages. They must not outlive it: where part of one is given back, khugepaged would fill the hole again in the time of a
  * minute. So a huge page's worth that is given back in part is taken out, for good; `huge` says which are in. */
-enum { HUGE_SHIFT = 21, HUGE_FROM = 8 << 20 };
+enum { HUGE_SHIFT = 21, HUGE_FROM = 16 << 20 };
 #define HUGE_BYTES ((size_t)1 << HUGE_SHIFT)
 #define HUGE_MOST ((size_t)1 << 40)
 
