@@ -48,7 +48,8 @@ static void run_once(const struct u_plan *plan)
 	}
 	for (length = 0; !ended[0] || !ended[1]; length++) {
 		cr_assert_lt(length, CHOICES_MAX, "a schedule without an end");
-		if (length >= prefix)
+		/* Also where this run is shorter than the one before it: giving back goes by the clock. */
+		if (length >= prefix || ended[choice[length] - '0'])
 			choice[length] = ended[0] ? '1' : '0';
 		open_choice[length] = !ended[0] && !ended[1];
 		if (length + 1 >= prefix)
