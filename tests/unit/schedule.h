@@ -18,7 +18,7 @@ struct u_plan {
 	void (*after)(void);  /* checks it; u_schedule() says which one it was */
 };
 
-/* How many schedules there were. Fails the test where there are more than `most`, or where the actors never met. */
+/* How many schedules there were: all, or the first `most`. Fails the test where the actors never met. */
 unsigned u_explore(const struct u_plan *plan, unsigned most);
 /* The schedule that runs or has just run: a digit for each choice. */
 const char *u_schedule(void);

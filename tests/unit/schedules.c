@@ -423,7 +423,7 @@ static void take_from_victim(void)
 static void explore_pool(void (*before)(void), void (*a)(void), void (*b)(void), unsigned least)
 {
 	struct u_plan plan = { before, { a, b }, check_pool };
-	unsigned n = u_explore(&plan, 200000);
+	unsigned n = u_explore(&plan, 4000);
 	cr_assert_geq(n, least, "only %u schedules", n);
 }
 
