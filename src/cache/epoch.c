@@ -166,7 +166,8 @@ static void recount(struct bp_pool *pool, int cpu, unsigned class, uint64_t now)
 	struct bp_cpu_class *k = &cpu_of(pool, cpu)->classes[class];
 	uint32_t last = atomic_exchange_explicit(&k->last_tick, (uint32_t)now, memory_order_relaxed);
 	uint32_t seen = bp_percpu_pops(pool->slabs, cpu, class), pops;
-	uint32_t elapsed = last == 0 ? 0 : (uint32_t)now - last; /* the first look has none before it */
+	/* The first look has none before it; another thread's may be a moment younger than `now`. */
+	uint32_t elapsed = last == 0 || (int32_t)((uint32_t)now - last) < 0 ? 0 : (uint32_t)now - last;
 	uint32_t interval = bp_policy_interval(seen, elapsed, (uint32_t)epoch_ms(), bp_giveback_is_due(pool));
 	if (bp_percpu_recount(&pops, pool->slabs, cpu, class, interval))
 		atomic_fetch_add_explicit(&pool->counts[class].pops_folded, (uint64_t)(int64_t)(int32_t)pops,

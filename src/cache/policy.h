@@ -124,7 +124,7 @@ static inline uint32_t bp_policy_interval(uint32_t pops, uint32_t elapsed_ms, ui
 {
 	uint32_t period = epoch_ms / (busy ? 128 : 16);
 	bool early = elapsed_ms < period;
-	uint32_t wanted = early ? (pops + 1) * 2 : (uint32_t)((uint64_t)pops * period / (elapsed_ms + 1));
+	uint32_t wanted = early ? (pops + 1) * 2 : (uint32_t)((uint64_t)pops * period / ((uint64_t)elapsed_ms + 1));
 	return wanted < 2 ? 2 : wanted > BP_INTERVAL_MAX ? BP_INTERVAL_MAX : wanted;
 }
 

@@ -83,9 +83,11 @@ bool bp_fallback_recount(uint32_t *old, struct bp_slabs s, int cpu, unsigned cla
 	struct bp_head *head = &bp_slab_of(s, cpu)->heads[class];
 	if (!bp_fallback_lock(s, cpu))
 		return false;
+	bool open = atomic_load_explicit(&head->floor, memory_order_acquire) != 0;
 	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
 	*old = (uint32_t)(word >> 32);
-	atomic_store_explicit(&head->word, BP_WORD(count, word), memory_order_release);
+	if (open)
+		atomic_store_explicit(&head->word, BP_WORD(count, word), memory_order_release);
 	bp_fallback_unlock(s, cpu);
-	return true;
+	return open;
 }

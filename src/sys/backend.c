@@ -404,6 +404,7 @@ void *bp_backend_large(size_t n, size_t alignment, bool zero)
 	if (!enter())
 		return NULL;
 	int flags = MALLOCX_TCACHE_NONE | alignment_for(n, alignment) | (zero ? MALLOCX_ZERO : 0);
+	n = n < 16 ? 16 : n; /* no block of the range is of the 8-byte class */
 	void *p = pool_arena == NO_ARENA ? NULL : je_mallocx(n, flags | MALLOCX_ARENA(large_arena()));
 	if (p == NULL)
 		p = je_mallocx(n, flags);
