@@ -15,8 +15,8 @@
  *   - Structures that the caller fills or hands in carry their own `size` first, so that they can grow.
  *
  * Safety, unless a function says otherwise
- *   - Thread-safe. No acquire that the pool can serve and no release within the cap waits for another thread; a miss
- *     enters jemalloc and may wait there.
+ *   - Thread-safe. No acquire that the pool can serve and no release within the cap waits for another thread. A miss
+ *     enters jemalloc and may wait there; so may the one thread at a time that gives back what is due, in bounded steps.
  *   - After fork the child may use everything at once; what other threads had in their hands at that moment is lost
  *     to the child, nothing is handed out twice.
  *   - Not async-signal-safe by contract (neither is malloc), but a handler that calls in never corrupts the pool: hits

@@ -16,6 +16,8 @@
 
 enum { STACK = 128 << 10, IDLE_MS = 1000, LEAST_MS = 1 };
 
+const char bp_background_here __attribute__((visibility("hidden")));
+
 static void *run(void *argument)
 {
 	for (;;) {

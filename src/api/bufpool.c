@@ -16,6 +16,10 @@
 
 #define POOL (&bp_default_pool)
 
+/* What runs at a program's start and end lies in files of its own: out of a static library they come only if asked for. */
+extern const char bp_background_here, bp_options_here;
+__attribute__((used)) static const char *const bp_linked[] = { &bp_background_here, &bp_options_here };
+
 /* Named pools come with their own issue; until then there is no such pointer. */
 static void only_default(const struct bufpool *pool)
 {
@@ -126,10 +130,10 @@ void bufpool_release_aligned_sized(void *p, size_t alignment, size_t n)
 
 void bufpool_release_wiped(void *p, size_t used)
 {
-	if (p != NULL && (bp_block_is(p) || !bp_range_has(p))) {
-		size_t capacity = bp_block_capacity(p);
-		explicit_bzero(p, used < capacity ? used : capacity);
-	}
+	if (p == NULL || !bp_block_is_out(POOL, p))
+		return;
+	size_t capacity = bp_block_capacity(p);
+	explicit_bzero(p, used < capacity ? used : capacity);
 	bp_pool_release(POOL, p);
 }
 

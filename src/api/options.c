@@ -15,6 +15,8 @@
 
 #define POOL (&bp_default_pool)
 
+const char bp_options_here __attribute__((visibility("hidden")));
+
 static const char *percpu_fact(void)
 {
 	static const char *const names[] = { "pass", "fallback", "rseq" };

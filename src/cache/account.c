@@ -37,7 +37,8 @@ void bp_account_class(struct bp_account *out, struct bp_pool *pool, unsigned cla
 		if (!is_ready(pool, cpu))
 			continue;
 		on_cpus += bp_percpu_count(pool->slabs, (int)cpu, class);
-		pops += bp_percpu_pops(pool->slabs, (int)cpu, class);
+		/* Between a new count's commit and the note of its start the difference is negative. */
+		pops += (uint64_t)(int64_t)(int32_t)bp_percpu_pops(pool->slabs, (int)cpu, class);
 	}
 	uint32_t epoch = bp_pool_epoch(pool);
 	uint64_t pushes = on_cpus + pops + get(&c->cpu_out) - get(&c->cpu_in);
@@ -87,22 +88,11 @@ unsigned bp_account_cpus(struct bp_pool *pool)
 	return n;
 }
 
-/* Reading the cgroup's files takes a while: when it is first asked for. */
-static uint64_t budget_limit(void)
-{
-	static _Atomic uint64_t eighth;
-	uint64_t limit = get(&bp_options.budget);
-	if (limit != 0)
-		return limit;
-	limit = get(&eighth);
-	if (limit == 0)
-		atomic_store_explicit(&eighth, limit = bp_os_memory_limit() / 8, memory_order_relaxed);
-	return limit;
-}
-
 uint64_t bp_account_budget(struct bp_pool *pool)
 {
-	uint64_t limit = budget_limit();
+	uint64_t limit = get(&bp_options.budget);
+	if (limit == 0)
+		limit = pool->memory_limit / 8;
 	int64_t now = atomic_load_explicit(&pool->peak, memory_order_relaxed);
 	int64_t last = atomic_load_explicit(&pool->last_peak, memory_order_relaxed);
 	return bp_policy_budget(limit, at_least_0(now > last ? now : last), pool->slabs.cpus);
@@ -118,6 +108,7 @@ void bp_account_child(struct bp_pool *pool)
 		uint64_t gone = now.dropped_budget + now.dropped_epoch + now.set_aside;
 		uint64_t in_use = at_least_0((int64_t)(now.created - gone - cached));
 		/* What other threads had in their hands counts as in use: nobody will ever release it. */
-		atomic_store_explicit(&c->from_fill, get(&c->from_fill) + in_use - now.in_use, memory_order_relaxed);
+		atomic_store_explicit(&c->from_fill, get(&c->from_fill) + in_use - (now.acquired - now.released),
+				      memory_order_relaxed);
 	}
 }

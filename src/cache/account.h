@@ -23,12 +23,12 @@ struct bp_account_bytes {
 /* All classes together; blocks that are never kept are not among them. */
 void bp_account_all(struct bp_account *out, struct bp_account_bytes *bytes, struct bp_pool *pool);
 
-/* Blocks and bytes that are to be kept at most. */
+/* Bytes that shared level and victim may hold now. */
 uint64_t bp_account_budget(struct bp_pool *pool);
 /* CPUs whose stacks have been used. */
 unsigned bp_account_cpus(struct bp_pool *pool);
 
-/* In the child of a fork: the counters start anew, from what is in use. */
+/* In the child of a fork: what other threads had in their hands counts as in use from now on. */
 void bp_account_child(struct bp_pool *pool);
 
 #endif

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cache/block.h"
 #include "cache/epoch.h"
 #include "cache/misuse.h"
 #include "cache/options.h"
@@ -33,7 +34,7 @@ static void *out_of_memory(void)
 void bp_pool_count_pass(struct bp_pool *pool)
 {
 	if (bp_likely(++bp_thread.passed < BP_PASS_ROW))
-		return;
+		return; /* the shim's malloc counts the same way, and comes here for the last of a row */
 	add(&pool->passed, bp_thread.passed);
 	bp_thread.passed = 0;
 	if (atomic_load_explicit(&pool->state, memory_order_acquire) == BP_POOL_READY)
@@ -125,7 +126,7 @@ static void *steal(struct bp_pool *pool, int cpu, unsigned class)
 	if (now - last < BP_STEAL_PAUSE_NS || !atomic_compare_exchange_strong_explicit(&pool->last_steal, &last, now, memory_order_relaxed,
 								    memory_order_relaxed))
 		return NULL;
-	for (unsigned i = 1; i < pool->slabs.cpus && i <= BP_DRAIN_STEP; i++) {
+	for (unsigned i = 1; i < pool->slabs.cpus && i <= BP_STEAL_STEP; i++) {
 		int other = (int)(((unsigned)cpu + i) % pool->slabs.cpus);
 		struct loot loot = { pool, NULL };
 		if (bp_percpu_count(pool->slabs, other, class) == 0)
@@ -287,14 +288,8 @@ void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bo
 		add(&pool->passed, 1);
 		return p;
 	}
-	unsigned tag = bp_range_start_of(p);
-	if (tag - 1 < pool->classes) {
-		created(pool, tag - 1, 1);
-		add(&pool->counts[tag - 1].from_fill, 1);
-		return p;
-	}
 	add(&pool->large_acquired, 1);
-	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_backend_usable(p), memory_order_relaxed);
+	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_block_capacity(p), memory_order_relaxed);
 	return p;
 }
 

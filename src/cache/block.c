@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cache/misuse.h"
 #include "cache/release.h"
 #include "sys/backend.h"
 
@@ -16,9 +17,15 @@ bool bp_block_is(const void *p)
 	return bp_range_has(p) && bp_range_start_of(p) != 0;
 }
 
+bool bp_block_is_foreign(const void *p)
+{
+	return !bp_range_has(p) && !bp_misuse_lenient &&
+	       !atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed);
+}
+
 size_t bp_block_capacity(const void *p)
 {
-	if (p == NULL)
+	if (p == NULL || bp_block_is_foreign(p))
 		return 0;
 	unsigned tag = bp_range_has(p) ? bp_range_start_of(p) : BP_TAG_HUGE;
 	return tag == 0 || tag == BP_TAG_HUGE ? bp_backend_usable(p) : bp_class_size(tag - 1);
@@ -36,9 +43,15 @@ size_t bp_block_good_size(struct bp_pool *pool, size_t n)
 	return is_pooled(pool, n) ? bp_class_size(bp_class_of(n)) : bp_backend_good_size(n);
 }
 
-/* Resizing takes a block back as release does, and finds the same errors. */
-static bool is_out(struct bp_pool *pool, void *p)
+bool bp_block_is_out(struct bp_pool *pool, void *p)
 {
+	if (bp_block_is_foreign(p)) {
+		bp_misuse_report(pool, BP_MISUSE_FOREIGN, p, 0, true);
+		errno = EINVAL;
+		return false;
+	}
+	if (!bp_range_has(p))
+		return true;
 	unsigned tag = bp_range_start_of(p);
 	if (tag == 0)
 		bp_pool_release_invalid(pool, p);
@@ -66,15 +79,19 @@ static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
 		return true;
 	if (now <= pool->cap || n <= pool->cap || !bp_backend_large_resize(p, n))
 		return false;
-	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_backend_usable(p) - (int64_t)now, memory_order_relaxed);
+	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_block_capacity(p) - (int64_t)now, memory_order_relaxed);
 	return true;
 }
 
 void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
 {
-	if (p != NULL && bp_range_has(p) && !is_out(pool, p))
+	if (p != NULL && !bp_block_is_out(pool, p))
 		return NULL;
 	size_t now = bp_block_capacity(p);
+	if (p != NULL && now == 0) {
+		errno = ENOMEM; /* a signal handler inside jemalloc, which alone knows how much is to be copied */
+		return NULL;
+	}
 	if (p != NULL && bp_range_has(p) && resize_in_place(pool, p, now, n))
 		return p;
 	void *fresh = bp_pool_acquire(pool, n, false);
@@ -110,9 +127,10 @@ bool bp_block_has_size(struct bp_pool *pool, const void *p, size_t n)
 	unsigned tag = bp_range_start_of(p);
 	if (tag == 0)
 		return true; /* the release itself finds out */
+	size_t usable = bp_block_capacity(p);
 	if (n <= pool->cap)
-		return bp_class_of(n) + 1 == tag;
-	return n <= bp_backend_usable(p) && (tag == BP_TAG_HUGE || n > (tag == 1 ? 0 : bp_class_size(tag - 2)));
+		return tag == BP_TAG_HUGE ? n == usable : bp_class_of(n) + 1 == tag;
+	return usable == 0 || (n <= usable && (tag == BP_TAG_HUGE || n > (tag == 1 ? 0 : bp_class_size(tag - 2))));
 }
 
 bool bp_block_has_aligned_size(struct bp_pool *pool, const void *p, size_t alignment, size_t n)

@@ -7,7 +7,14 @@
 
 #include "cache/pool.h"
 
-/* Bytes in the block at p, a block that is out (anything else is misuse and may end the program). 0 for NULL. */
+/* Is p none of the library's? Can't be told where blocks come from outside the range, too: then false. */
+bool bp_block_is_foreign(const void *p);
+
+/* Is p a block that is out, as far as that can be told? What takes a block back or changes it asks first; the report, if
+ * it is not, has then been made. */
+bool bp_block_is_out(struct bp_pool *pool, void *p);
+
+/* Bytes in the block at p. 0 for NULL and for what is none of the library's. */
 size_t bp_block_capacity(const void *p);
 
 /* Is p the start of a block of the range? */

@@ -41,7 +41,12 @@ static void shrink_room(struct bp_pool *pool, struct bp_cpu *c, int cpu, unsigne
 	if (now <= first)
 		return;
 	bp_percpu_resize(pool->slabs, cpu, class, first);
-	atomic_fetch_sub_explicit(&c->capacity_bytes, (now - first) * bp_class_size(class), memory_order_relaxed);
+	uint64_t less = (now - first) * bp_class_size(class);
+	uint64_t bytes = atomic_load_explicit(&c->capacity_bytes, memory_order_relaxed);
+	/* Two threads may have shrunk the same room: a hint that never goes below zero. */
+	while (!atomic_compare_exchange_weak_explicit(&c->capacity_bytes, &bytes, bytes > less ? bytes - less : 0,
+						      memory_order_relaxed, memory_order_relaxed))
+		;
 }
 
 /* false: this thread is no longer on that CPU. */
@@ -220,7 +225,7 @@ static bool anything_cached(struct bp_pool *pool)
 int bp_epoch_tick(struct bp_pool *pool)
 {
 	bp_epoch_poll(pool, own_cpu(pool), 0);
-	if (bp_giveback_is_due(pool))
+	if (bp_giveback_is_due(pool) || atomic_load_explicit(&pool->drained, memory_order_relaxed) < pool->slabs.cpus)
 		return 0;
 	if (!anything_cached(pool))
 		return -1;

@@ -8,6 +8,7 @@
  */
 #include "cache/giveback.h"
 
+#include "cache/block.h"
 #include "cache/policy.h"
 #include "cache/release.h"
 #include "sys/backend.h"
@@ -69,7 +70,7 @@ static bool free_deferred(struct bp_pool *pool)
 	if (!bp_range_has(p))
 		bp_backend_pass_free(p);
 	else
-		bp_backend_large_free(p);
+		bp_giveback_large(pool, p);
 	bp_magazine_free(magazine);
 	return true;
 }
@@ -91,11 +92,14 @@ bool bp_giveback_step(struct bp_pool *pool)
 
 void bp_giveback_some(struct bp_pool *pool)
 {
+	if (atomic_exchange_explicit(&pool->giving, true, memory_order_acquire))
+		return;
 	uint64_t start = bp_os_now_ns();
 	uint64_t last = atomic_exchange_explicit(&pool->last_giveback, start, memory_order_relaxed);
 	uint64_t end = start + bp_policy_giveback_ns(start > last ? start - last : 0);
 	while (!bp_backend_busy() && bp_giveback_step(pool) && bp_os_now_ns() < end)
 		;
+	atomic_store_explicit(&pool->giving, false, memory_order_release);
 }
 
 bool bp_giveback_is_due(struct bp_pool *pool)
@@ -114,16 +118,24 @@ void bp_giveback_at_once(struct bp_pool *pool, unsigned class, void *const *bloc
 {
 	struct bp_counts *c = &pool->counts[class];
 	bp_pool_outside(pool, -(int64_t)(count * bp_class_size(class)));
-	/* Inside jemalloc, and no memory for a magazine either: the blocks are lost, and the numbers say so. */
-	bool done = bp_backend_give_back(blocks, count, class);
-	atomic_fetch_add_explicit(done ? &c->dropped_budget : &c->set_aside, count, memory_order_relaxed);
-	owe(pool, count * bp_class_size(class));
+	if (bp_backend_give_back(blocks, count, class)) {
+		atomic_fetch_add_explicit(&c->dropped_budget, count, memory_order_relaxed);
+		owe(pool, count * bp_class_size(class));
+		return;
+	}
+	/* Inside jemalloc (a signal handler), and no memory for a magazine: the blocks are lost, and the numbers say so.
+	 * set_aside counts against what was acquired (account.c), which these were not. */
+	atomic_fetch_add_explicit(&c->set_aside, count, memory_order_relaxed);
+	atomic_fetch_add_explicit(&c->from_fill, count, memory_order_relaxed);
 }
 
 void bp_giveback_large(struct bp_pool *pool, void *p)
 {
+	int64_t bytes = bp_backend_busy() ? 0 : (int64_t)bp_block_capacity(p);
 	if (!bp_backend_large_free(p))
 		bp_giveback_later(pool, p);
+	else
+		atomic_fetch_sub_explicit(&pool->large_bytes, bytes, memory_order_relaxed);
 }
 
 void bp_giveback_later(struct bp_pool *pool, void *p)

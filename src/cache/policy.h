@@ -34,9 +34,11 @@ enum {
 	BP_STEAL_SIZE = 32 << 10,
 	/* Between two steals: each is some 2 us of another CPU's time. */
 	BP_STEAL_PAUSE_NS = 100000,
-	/* Idle CPUs that one slow path looks at. */
+	/* Idle CPUs that one slow path looks at; CPUs that one steal does. */
 	BP_DRAIN_STEP = 8,
-	/* Hits between two looks at the clock, at most. */
+	BP_STEAL_STEP = 8,
+	/* Hits between two looks at the clock: the first time, and at most. */
+	BP_INTERVAL_FIRST = 4,
 	BP_INTERVAL_MAX = 8192,
 	/* Calls that pass through, between two looks at the clock. */
 	BP_PASS_ROW = 256,
@@ -104,7 +106,7 @@ static inline uint64_t bp_policy_giveback_ns(uint64_t since_ns)
 	return share < 2000 ? 2000 : share > 1000000 ? 1000000 : share;
 }
 
-/* May another `bytes` be kept, with `cached` kept already? Never more than the budget, nor than the peak in use of the
+/* Bytes that shared level and victim may hold together: never more than the limit, nor than the peak in use of the
  * last two epochs plus a floor for each CPU: what a program never used at once it will not need at once. */
 static inline uint64_t bp_policy_budget(uint64_t limit, uint64_t peak, unsigned cpus)
 {
@@ -112,7 +114,7 @@ static inline uint64_t bp_policy_budget(uint64_t limit, uint64_t peak, unsigned 
 	return use < limit ? use : limit;
 }
 
-/* Is the range worth searching on other CPUs before a fresh block is made? */
+/* Are other CPUs worth searching before a fresh block is made? */
 static inline bool bp_policy_steals(unsigned class)
 {
 	return bp_class_size(class) >= BP_STEAL_SIZE;
@@ -122,7 +124,7 @@ static inline bool bp_policy_steals(unsigned class)
  * 128 times while there is something to give back. */
 static inline uint32_t bp_policy_interval(uint32_t pops, uint32_t elapsed_ms, uint32_t epoch_ms, bool busy)
 {
-	uint32_t period = epoch_ms / (busy ? 128 : 16);
+	uint32_t period = epoch_ms / (busy ? 128 : 16) + 1;
 	bool early = elapsed_ms < period;
 	uint32_t wanted = early ? (pops + 1) * 2 : (uint32_t)((uint64_t)pops * period / ((uint64_t)elapsed_ms + 1));
 	return wanted < 2 ? 2 : wanted > BP_INTERVAL_MAX ? BP_INTERVAL_MAX : wanted;

@@ -3,7 +3,7 @@
  * The default pool, its start and what a fork does to it. See pool.h.
  *
  * Start happens on the first call, whoever makes it, possibly before any constructor has run. While it lasts, other
- * callers (another thread, or jemalloc itself calling back) pass through to jemalloc.
+ * threads wait for it, and jemalloc calling back passes through.
  *
  * fork. jemalloc looks after itself (its own handlers run inside ours: bp_pool_start registers after jemalloc's first
  * call). A child of a process with one thread has everything as it was. With more threads, the kernel copies memory while
@@ -27,6 +27,7 @@ struct bp_pool bp_default_pool = { .slabs = BP_SLABS_INIT };
 
 enum {
 	RANGE_WISH_SHIFT = 40,    /* 1 TiB of address space, for which nothing is paid but page tables on use */
+	WAIT_MS = 100,            /* of other threads during the start */
 	BYTES_PER_MAGAZINE = 4096, /* of the range: what a magazine of the smallest blocks that matter holds */
 };
 
@@ -34,7 +35,8 @@ enum {
 static size_t address_space(void)
 {
 	size_t wish = (size_t)1 << RANGE_WISH_SHIFT, limit = bp_os_address_limit();
-	return limit / 2 < wish ? limit / 2 : wish;
+	size_t half = limit / 2 & ~(((size_t)2 << 20) - 1);
+	return half < wish ? half : wish;
 }
 
 static bool started_alone; /* at the last fork: the process had one thread */
@@ -69,11 +71,16 @@ static void forget_caches(struct bp_pool *pool)
 static void in_child(void)
 {
 	struct bp_pool *pool = &bp_default_pool;
+	/* With one thread there is nobody whose operations could have been cut off, except, in a signal handler, this
+	 * thread's own, which it goes on with. */
+	if (started_alone)
+		return;
 	bp_backend_child();
+	bp_range_child();
 	bp_acquire_child();
 	bp_percpu_child(pool->slabs);
-	if (!started_alone)
-		forget_caches(pool);
+	atomic_store_explicit(&pool->giving, false, memory_order_relaxed);
+	forget_caches(pool);
 	bp_account_child(pool);
 }
 
@@ -93,6 +100,9 @@ static bool start(struct bp_pool *pool)
 	pool->cap = atomic_load_explicit(&bp_options.cap, memory_order_relaxed);
 	pool->classes = bp_class_of(pool->cap) + 1;
 	pool->cap = bp_class_size(pool->classes - 1); /* classes are kept or not as a whole */
+	/* Late in the program its sandbox might not let the files be read any more. */
+	if (atomic_load_explicit(&bp_options.budget, memory_order_relaxed) == 0)
+		pool->memory_limit = bp_os_memory_limit();
 	bool pass = atomic_load_explicit(&bp_options.mode, memory_order_relaxed) == BP_MODE_PASS;
 	if (!pass)
 		bp_range_start(address_space(), atomic_load_explicit(&bp_options.thp, memory_order_relaxed));
@@ -121,16 +131,36 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 	atomic_store_explicit(&pool->small, limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX, memory_order_relaxed);
 }
 
+static __thread bool does_not_wait __attribute__((tls_model("initial-exec")));
+
+/* Another thread is at it: a matter of a millisecond. The starter itself (jemalloc calling back, a signal handler) must
+ * not wait, nor, more than once, the child of a fork in which there is no starter: they pass through. */
+static bool wait_for_start(struct bp_pool *pool)
+{
+	uint64_t end = bp_os_now_ms() + WAIT_MS;
+	while (!does_not_wait && bp_os_now_ms() < end) {
+		if (atomic_load_explicit(&pool->state, memory_order_acquire) == BP_POOL_READY)
+			return true;
+		sched_yield();
+	}
+	does_not_wait = true;
+	return false;
+}
+
 bool bp_pool_start(struct bp_pool *pool)
 {
 	uint32_t state = atomic_load_explicit(&pool->state, memory_order_acquire);
 	if (bp_likely(state == BP_POOL_READY))
 		return true;
+	if (state == BP_POOL_STARTING)
+		return wait_for_start(pool);
 	if (state != BP_POOL_NEW || !atomic_compare_exchange_strong_explicit(&pool->state, &state, BP_POOL_STARTING,
 									     memory_order_acquire, memory_order_relaxed))
 		return false;
+	does_not_wait = true;
 	pool->usable = start(pool);
 	bp_pool_set_mode(pool, atomic_load_explicit(&bp_options.mode, memory_order_relaxed) == BP_MODE_PASS);
 	atomic_store_explicit(&pool->state, BP_POOL_READY, memory_order_release);
+	does_not_wait = false;
 	return true;
 }

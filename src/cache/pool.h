@@ -13,8 +13,8 @@
  *   - A cached block carries its mark, one that is out does not (marks: sys/range.h; misuse: misuse.h).
  *   - created = in use + on CPUs + in levels + set aside + dropped, for each class, at rest. The counters on the left and
  *     on the right are kept apart, so that a block lost or doubled shows (account.c).
- *   - Nothing waits: not a hit, not a release within the cap, not a shared or victim operation. A miss that reaches
- *     jemalloc may.
+ *   - No hit, no push on a full stack, no shared or victim operation waits. What enters jemalloc may: a miss that gets
+ *     there, and the thread, one at a time, whose slow path gives back what is due.
  *
  * Read next: policy.h, acquire.c, release.c, epoch.c, giveback.c, account.c.
  */
@@ -51,6 +51,7 @@ struct bp_pool {
 	unsigned first_class;          /* classes below it pass through */
 	_Atomic uint32_t state;        /* BP_POOL_… */
 	_Atomic bool passing;          /* everything passes through */
+	uint64_t memory_limit;         /* bytes that the process may hope for, as read at start */
 	bool usable;                   /* what the pool needs could be had */
 
 	/* Time. */
@@ -63,6 +64,7 @@ struct bp_pool {
 	/* Bytes in use or on CPUs' stacks, and their peaks in this epoch and the last. */
 	_Atomic int64_t outside __attribute__((aligned(BP_LINE)));
 	_Atomic int64_t peak, last_peak;
+	_Atomic bool giving;           /* somebody gives back: the others have no need to wait for jemalloc with it */
 	_Atomic uint64_t purge_debt;   /* bytes given back to jemalloc and not yet to the kernel */
 
 	struct bp_level levels[3];     /* by epoch % 3: shared, next: queue, last: victim */

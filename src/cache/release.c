@@ -2,7 +2,8 @@
  *
  * Release where this CPU's stack does not simply take the block, and the moves that the other slow paths share.
  *
- * Invariant: nothing here waits, except the release of a block that is never kept, which enters jemalloc.
+ * Invariant: the way of a block within the cap waits for nobody. What may wait is what enters jemalloc: the release of a
+ * block that is never kept, and the giving back that one thread at a time does on its slow path (giveback.c).
  */
 #include "cache/release.h"
 
@@ -77,8 +78,13 @@ void bp_pool_pressed(struct bp_pool *pool, int cpu, unsigned class, unsigned pre
 	uint64_t bytes = atomic_load_explicit(&c->capacity_bytes, memory_order_relaxed);
 	if (atomic_load_explicit(&k->opened, memory_order_relaxed) == 0) {
 		unsigned first = bp_policy_first_capacity(class, bytes);
-		if (bp_percpu_open(pool->slabs, cpu, class, first))
+		uint32_t none;
+		if (bp_percpu_open(pool->slabs, cpu, class, first)) {
 			add(&c->capacity_bytes, first * bp_class_size(class));
+			/* A program that calls rarely is to be noticed as such soon. */
+			if (bp_percpu_recount(&none, pool->slabs, cpu, class, BP_INTERVAL_FIRST))
+				add(&pool->counts[class].pops_folded, (uint64_t)(int64_t)(int32_t)none);
+		}
 		return;
 	}
 	unsigned before = atomic_exchange_explicit(&k->pressed, (uint8_t)press, memory_order_relaxed);
@@ -127,7 +133,6 @@ static void flush(struct bp_pool *pool, int cpu, unsigned class, void *p)
 static void release_large(struct bp_pool *pool, void *p)
 {
 	add(&pool->large_released, 1);
-	atomic_fetch_sub_explicit(&pool->large_bytes, (int64_t)bp_backend_usable(p), memory_order_relaxed);
 	bp_giveback_large(pool, p);
 }
 
@@ -140,7 +145,10 @@ static void release_full(struct bp_pool *pool, void *p, unsigned tag)
 	}
 	if (atomic_load_explicit(&pool->passing, memory_order_relaxed)) {
 		add(&pool->counts[class].released, 1);
-		bp_giveback_at_once(pool, class, &p, 1);
+		if (bp_backend_busy())
+			bp_pool_put_blocks(pool, &pool->over, class, &p, 1);
+		else
+			bp_giveback_at_once(pool, class, &p, 1);
 		return;
 	}
 	int cpu = bp_percpu_enter(pool->slabs, bp_pool_epoch(pool));

@@ -17,7 +17,6 @@
  */
 #include "percpu/percpu.h"
 
-#include <sys/auxv.h>
 #include <sys/rseq.h>
 
 #include "percpu/fallback.h"
@@ -253,6 +252,11 @@ static bool is_open(struct bp_slab *slab, unsigned class)
 	return atomic_load_explicit(&slab->heads[class].floor, memory_order_acquire) != 0;
 }
 
+static bool is_wholly_open(struct bp_slab *slab, unsigned class)
+{
+	return is_open(slab, class) && atomic_load_explicit(&slab->heads[class].end, memory_order_relaxed) != 0;
+}
+
 static void empty_and_open(struct bp_slab *slab, unsigned class, bp_percpu_each_fn *each, void *ctx)
 {
 	struct bp_head *head = &slab->heads[class];
@@ -304,7 +308,7 @@ void bp_percpu_child(struct bp_slabs s)
 		atomic_store_explicit(&slab->cpu.taken, 0, memory_order_relaxed);
 		for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
 			struct bp_cpu_class *c = &slab->cpu.classes[class];
-			if (atomic_load_explicit(&c->opened, memory_order_relaxed) == 0 || is_open(slab, class))
+			if (atomic_load_explicit(&c->opened, memory_order_relaxed) == 0 || is_wholly_open(slab, class))
 				continue;
 			if (word_of(s, (int)cpu, class) == 0)
 				atomic_store_explicit(&slab->heads[class].word,

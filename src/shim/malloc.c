@@ -31,8 +31,11 @@ static void *no_memory(void)
  * which time is noticed. */
 static inline bool passes(size_t n)
 {
-	return n > atomic_load_explicit(&POOL->small, memory_order_relaxed) &&
-	       n <= atomic_load_explicit(&POOL->pass, memory_order_relaxed) && ++bp_thread.passed < BP_PASS_ROW;
+	if (n <= atomic_load_explicit(&POOL->small, memory_order_relaxed) ||
+	    n > atomic_load_explicit(&POOL->pass, memory_order_relaxed) || bp_thread.passed + 1 >= BP_PASS_ROW)
+		return false;
+	bp_thread.passed++;
+	return true;
 }
 
 BP_EXPORT void *malloc(size_t n)

@@ -38,6 +38,18 @@ enum {
 	RETAIN_LIMIT = 32 << 20 /* of address space that an arena takes ahead */
 };
 
+/* With the shared jemalloc a preloaded malloc is found before jemalloc's own: only the names that it alone has are safe. */
+#if !BP_JEMALLOC_EMBEDDED
+#undef je_malloc
+#undef je_calloc
+#undef je_realloc
+#undef je_free
+#define je_malloc(n) je_mallocx((n) == 0 ? 1 : (n), 0)
+#define je_calloc(count, size) je_mallocx((count) * (size) == 0 ? 1 : (count) * (size), MALLOCX_ZERO)
+#define je_realloc(p, n) je_rallocx(p, n, 0)
+#define je_free(p) je_dallocx(p, 0)
+#endif
+
 #define NO_ARENA UINT32_MAX
 
 /* Layouts that jemalloc's experimental mallctls take; a version with others answers EINVAL, and the plain way is used. */
@@ -201,6 +213,9 @@ void bp_backend_configure(const char *configuration, void (*message)(void *ctx, 
 
 bool bp_backend_start(unsigned decay_ms)
 {
+	/* jemalloc starts itself on the first call, and may start threads, whose stacks' bookkeeping comes from here: not
+	 * yet between enter() and leave(). */
+	je_free(je_malloc(1));
 	if (!enter())
 		return false;
 	size_t length = 2, size;
@@ -389,14 +404,18 @@ static unsigned large_arena(void)
 	return arena;
 }
 
-static void note_large(const void *p, size_t usable)
+/* alignment: what the program asked for. Blocks aligned to more than a page are never kept, whatever their size: their
+ * tag is that of blocks larger than every class. */
+static void note_large(const void *p, size_t usable, size_t alignment)
 {
 	if (!bp_range_has(p))
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
+	else if (usable > BP_CLASS_SIZE_MAX || alignment > BP_PAGE)
+		bp_range_note_large(p, usable, BP_TAG_HUGE);
 	else if (usable <= SMALL_MAX)
 		bp_range_note_slab(p, bp_class_of(usable));
 	else
-		bp_range_note_large(p, usable, usable <= BP_CLASS_SIZE_MAX ? bp_class_of(usable) + 1 : BP_TAG_HUGE);
+		bp_range_note_large(p, usable, bp_class_of(usable) + 1);
 }
 
 void *bp_backend_large(size_t n, size_t alignment, bool zero)
@@ -409,7 +428,7 @@ void *bp_backend_large(size_t n, size_t alignment, bool zero)
 	if (p == NULL)
 		p = je_mallocx(n, flags);
 	if (p != NULL)
-		note_large(p, je_sallocx(p, 0));
+		note_large(p, je_sallocx(p, 0), alignment);
 	leave();
 	return p;
 }
@@ -429,15 +448,22 @@ bool bp_backend_large_resize(void *p, size_t n)
 {
 	if (!enter())
 		return false;
+	bool aligned = bp_range_has(p) && bp_range_start_of(p) == BP_TAG_HUGE && je_sallocx(p, 0) <= BP_CLASS_SIZE_MAX;
+	/* The block is what a new one of n bytes would be, or it stays as it was: blocks of slabs can't shrink. */
 	size_t got = je_xallocx(p, n, 0, 0);
-	note_large(p, got);
+	note_large(p, got, aligned ? 2 * BP_PAGE : 1);
 	leave();
-	return got >= n;
+	return got == je_nallocx(n, alignment_for(n, 1));
 }
 
+/* Even this changes something: the thread's cache of jemalloc's address map. */
 size_t bp_backend_usable(const void *p)
 {
-	return je_sallocx((void *)p, 0);
+	if (!enter())
+		return 0;
+	size_t n = je_sallocx((void *)p, 0);
+	leave();
+	return n;
 }
 
 size_t bp_backend_good_aligned_size(size_t n, size_t alignment)
@@ -496,10 +522,9 @@ void bp_backend_print_stats(void)
 
 void bp_backend_child(void)
 {
-	/* The thread that had the tcache may be gone, in the middle of an operation: leave it alone for good. Its blocks
-	 * are lost to this process, at most what one fill keeps ready. */
-	if (atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_relaxed))
-		atomic_store_explicit(&tcache, UINT32_MAX, memory_order_relaxed);
+	/* The explicit tcache is linked with those of threads that this process does not have: leave it alone for good. Its
+	 * blocks are lost to this process, at most what one fill keeps ready. */
+	atomic_store_explicit(&tcache, UINT32_MAX, memory_order_relaxed);
 	atomic_flag_clear_explicit(&tcache_taken, memory_order_relaxed);
 }
 
@@ -520,18 +545,6 @@ void bp_backend_stats(struct bp_backend_stats *out)
 
 /* ---- straight to jemalloc ---- */
 
-/* With the shared jemalloc a preloaded malloc is found before jemalloc's own: only the names that it alone has are safe. */
-#if !BP_JEMALLOC_EMBEDDED
-#undef je_malloc
-#undef je_calloc
-#undef je_realloc
-#undef je_free
-#define je_malloc(n) je_mallocx((n) == 0 ? 1 : (n), 0)
-#define je_calloc(count, size) je_mallocx((count) * (size) == 0 ? 1 : (count) * (size), MALLOCX_ZERO)
-#define je_realloc(p, n) je_rallocx(p, n, 0)
-#define je_free(p) je_dallocx(p, 0)
-#endif
-
 static void *refuse(void)
 {
 	errno = ENOMEM;
@@ -549,6 +562,8 @@ void *bp_backend_pass_malloc(size_t n)
 
 bool bp_backend_pass_free(void *p)
 {
+	if (p == NULL)
+		return true;
 	if (!enter())
 		return false;
 	je_free(p);

@@ -49,7 +49,7 @@ void *bp_backend_large(size_t n, size_t alignment, bool zero);
 bool bp_backend_large_free(void *p);
 /* Resizes where it lies, if it can be done. Only for blocks that are over the cap before and after. */
 bool bp_backend_large_resize(void *p, size_t n);
-size_t bp_backend_usable(const void *p);
+size_t bp_backend_usable(const void *p); /* 0: this thread is inside jemalloc and can't ask */
 /* What bp_backend_large(n) would give; 0 where nothing can be that large. */
 size_t bp_backend_good_size(size_t n);
 size_t bp_backend_good_aligned_size(size_t n, size_t alignment);

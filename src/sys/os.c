@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -120,14 +121,12 @@ unsigned bp_os_possible_cpus(void)
 	if (bp_os_read_file(text, sizeof(text), "/sys/devices/system/cpu/possible") > 0)
 		cpus = last_of_list(text);
 	if (cpus == 0) {
-		/* No sysfs (a sandbox): the affinity mask's highest bit is the best there is. */
-		unsigned long mask[128] = { 0 };
+		/* No sysfs (a sandbox): the system call says how long the kernel's masks are, an upper bound. */
+		unsigned long mask[128];
 		int saved = errno;
 		long bytes = syscall(SYS_sched_getaffinity, 0, sizeof(mask), mask);
 		errno = saved;
-		for (unsigned i = 0; bytes > 0 && i < (unsigned)bytes * 8; i++)
-			if (mask[i / 64] >> (i % 64) & 1)
-				cpus = i + 1;
+		cpus = bytes > 0 ? (unsigned)bytes * 8 : 0;
 	}
 	return cpus == 0 ? 1 : cpus;
 }
@@ -196,10 +195,17 @@ uint64_t bp_os_memory_limit(void)
 uint64_t bp_os_random(void)
 {
 	uint64_t word = 0;
-	const void *bytes = (const void *)getauxval(AT_RANDOM);
-	if (bytes != NULL)
-		memcpy(&word, (const char *)bytes + 8, sizeof(word));
-	return word ^ (uint64_t)(uintptr_t)&word ^ 0x9e3779b97f4a7c15u;
+	int saved = errno;
+	if (syscall(SYS_getrandom, &word, sizeof(word), GRND_NONBLOCK) != sizeof(word)) {
+		/* An old kernel or an early boot: the kernel's bytes for this process, through a multiplication so that
+		 * glibc's own secrets, which are made of the same, can't be read from a mark. */
+		const void *bytes = (const void *)getauxval(AT_RANDOM);
+		if (bytes != NULL)
+			memcpy(&word, bytes, sizeof(word));
+		word = (word ^ word >> 29 ^ (uintptr_t)&word) * 0xbf58476d1ce4e5b9u;
+	}
+	errno = saved;
+	return word;
 }
 
 /* Valgrind's tools preload a library of their own into every program that they run. */
@@ -233,14 +239,15 @@ const char *bp_os_environment(const char *name)
 	return NULL;
 }
 
+/* System calls by number: glibc's open, read, write and close are cancellation points, malloc and free are none. */
 long bp_os_read_file(char *text, size_t size, const char *path)
 {
 	int saved = errno;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	size_t filled = 0;
 	long got = fd < 0 ? -1 : 0;
 	while (fd >= 0 && filled + 1 < size) {
-		got = read(fd, text + filled, size - 1 - filled);
+		got = syscall(SYS_read, fd, text + filled, size - 1 - filled);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
@@ -248,7 +255,7 @@ long bp_os_read_file(char *text, size_t size, const char *path)
 		filled += (size_t)got;
 	}
 	if (fd >= 0)
-		close(fd);
+		syscall(SYS_close, fd);
 	text[filled] = '\0';
 	errno = saved;
 	return got < 0 ? -1 : (long)filled;
@@ -276,7 +283,7 @@ void bp_os_write(int fd, const char *text, size_t bytes)
 {
 	int saved = errno;
 	while (bytes > 0) {
-		ssize_t done = write(fd, text, bytes);
+		long done = syscall(SYS_write, fd, text, bytes);
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done <= 0)

@@ -49,7 +49,7 @@ unsigned bp_os_cpu(void);
 size_t bp_os_address_limit(void);
 /* Memory this process may hope for: the cgroup's limit or the machine's memory, whichever is smaller. */
 uint64_t bp_os_memory_limit(void);
-/* Seed for the marks of released blocks: AT_RANDOM's bytes. */
+/* Seed for the marks of released blocks. */
 uint64_t bp_os_random(void);
 /* Under valgrind, which replaces malloc and looks for errors that a pool would hide. */
 bool bp_os_emulated(void);

@@ -30,7 +30,7 @@ enum { HUGE_SHIFT = 21, HUGE_FROM = 16 << 20 };
 static bool wants_huge;
 static _Atomic uint8_t huge[(HUGE_MOST >> HUGE_SHIFT) / 8];
 
-static atomic_flag growing = ATOMIC_FLAG_INIT; /* held inside jemalloc's hooks only, which its prefork waits for */
+static atomic_flag growing = ATOMIC_FLAG_INIT; /* held inside jemalloc's hooks only */
 static size_t carved;                          /* bytes handed to jemalloc; written under growing */
 static size_t table_committed;
 
@@ -61,6 +61,11 @@ bool bp_range_start(size_t wish, bool with_huge)
 	}
 	bp_range.secret = (uintptr_t)bp_os_random();
 	return false;
+}
+
+void bp_range_child(void)
+{
+	atomic_flag_clear_explicit(&growing, memory_order_relaxed);
 }
 
 void bp_range_stop(void)
@@ -165,22 +170,32 @@ void bp_range_note_slab(const void *p, unsigned class)
 		atomic_store_explicit(entry_of((void *)(start + i * BP_PAGE)), entry, memory_order_relaxed);
 }
 
+/* Clears entries of pages that are the caller's. Many of them: whole pages of the table go back to the kernel, unread, and
+ * read as zero. */
+static void clear_entries(_Atomic uint32_t *entry, size_t count)
+{
+	char *from = (char *)bp_round_up((uintptr_t)entry, BP_PAGE);
+	char *to = (char *)((uintptr_t)(entry + count) & ~(BP_PAGE - 1));
+	bool purged = count > 16 * BP_PAGE / sizeof(*entry) && bp_os_purge(from, (size_t)(to - from));
+	for (_Atomic uint32_t *e = entry; e < entry + count; e++) {
+		if (purged && (char *)e == from)
+			e = (_Atomic uint32_t *)to;
+		if (e < entry + count && atomic_load_explicit(e, memory_order_relaxed) != 0)
+			atomic_store_explicit(e, 0, memory_order_relaxed);
+	}
+}
+
 void bp_range_note_large(const void *p, size_t bytes, unsigned tag)
 {
 	_Atomic uint32_t *entry = entry_of(p);
 	size_t pages = bp_round_up(bytes, BP_PAGE) >> BP_PAGE_SHIFT;
 	atomic_store_explicit(entry, (uint32_t)(uintptr_t)p | tag, memory_order_relaxed);
-	for (size_t i = 1; i < pages; i++)
-		if (atomic_load_explicit(entry + i, memory_order_relaxed) != 0)
-			atomic_store_explicit(entry + i, 0, memory_order_relaxed);
+	clear_entries(entry + 1, pages - 1);
 }
 
 void bp_range_forget(const void *p, size_t bytes)
 {
-	_Atomic uint32_t *entry = entry_of(p);
-	for (size_t pages = bp_round_up(bytes, BP_PAGE) >> BP_PAGE_SHIFT; pages > 0; pages--, entry++)
-		if (atomic_load_explicit(entry, memory_order_relaxed) != 0)
-			atomic_store_explicit(entry, 0, memory_order_relaxed);
+	clear_entries(entry_of(p), bp_round_up(bytes, BP_PAGE) >> BP_PAGE_SHIFT);
 }
 
 unsigned bp_range_around(const void *p)

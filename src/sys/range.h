@@ -41,6 +41,8 @@ extern struct bp_range bp_range BP_HIDDEN __attribute__((aligned(BP_LINE)));
  * nothing could be had; the backend then works without a range. */
 bool bp_range_start(size_t wish, bool huge);
 
+/* In the child of a fork from a process with more threads. */
+void bp_range_child(void);
 /* Gives it all back; nothing may have been carved. */
 void bp_range_stop(void);
 

@@ -34,6 +34,7 @@ Test(blocks, capacity_is_constant_while_owned)
 
 Test(blocks, good_size_is_what_a_request_gets)
 {
+	t_need_pool(16);
 	for (size_t n = 0; n <= T_CAP; n += n < 1100 ? 1 : 97) {
 		void *p = bufpool_acquire(n);
 
@@ -86,6 +87,7 @@ Test(blocks, good_size_is_0_where_no_block_can_be)
 
 Test(blocks, owns_its_blocks_of_every_size)
 {
+	t_need_pool(16);
 	for (size_t n = 0; n <= 8u << 20; n = n * 2 + 1) {
 		void *p = bufpool_acquire(n), *q = bufpool_acquire_aligned(64, n);
 
@@ -99,6 +101,7 @@ Test(blocks, owns_its_blocks_of_every_size)
 
 Test(blocks, owns_what_was_resized)
 {
+	t_need_pool(16);
 	void *p = bufpool_acquire(10);
 
 	for (size_t n = 20; n < 1 << 20; n *= 3) {
@@ -165,6 +168,7 @@ Test(blocks, owns_survives_any_bit_pattern)
 
 Test(blocks, owns_no_inside_of_a_block)
 {
+	t_need_pool(16);
 	for (size_t n = 32; n <= 2u << 20; n = n * 3) {
 		const size_t capacity = bufpool_good_size(n);
 		unsigned char *p = bufpool_acquire(n);

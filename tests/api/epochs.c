@@ -104,6 +104,7 @@ Test(epochs, S10_use_in_every_epoch_keeps_the_buffers, .init = t_hold_epochs)
 
 Test(epochs, S10_what_is_in_use_is_no_epoch_s_business, .init = t_hold_epochs)
 {
+	t_need_pool(16);
 	acquire_all(1024);
 	for (size_t i = 0; i < BUFFERS; i++)
 		t_fill(buffers[i], 1024, i);

@@ -34,11 +34,13 @@ static void expect_own_malloc(const char *tool)
 
 Test(linking, the_shared_library_leaves_malloc_alone)
 {
+	t_need_pool(16);
 	expect_own_malloc(T_SHARED_TOOL);
 }
 
 Test(linking, the_static_library_leaves_malloc_alone)
 {
+	t_need_pool(16);
 	expect_own_malloc(T_STATIC_TOOL);
 }
 

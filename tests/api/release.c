@@ -59,6 +59,7 @@ Test(release, null_is_nothing)
 
 Test(release, every_way_for_every_size)
 {
+	t_need_pool(16);
 	for (int how = 0; how < WAYS; how++) {
 		for (size_t i = 0; i < T_COUNT(sizes); i++) {
 			const struct bufpool_stats before = t_stats();

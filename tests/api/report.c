@@ -207,6 +207,7 @@ Test(report, a_racing_double_release_gives_nothing_twice)
 
 Test(report, counts_without_aborting_in_a_started_program)
 {
+	t_need_pool(16);
 	struct t_result r;
 
 	t_helper(&r, "double", NULL, "misuse:report");

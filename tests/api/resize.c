@@ -49,6 +49,7 @@ Test(resize, null_acquires)
 
 Test(resize, to_no_bytes_is_a_block_and_frees_nothing)
 {
+	t_need_pool(16);
 	const uint64_t in_use = t_stats().in_use;
 	void *p = bufpool_resize(bufpool_acquire(1000), 0), *q = bufpool_resize(NULL, 0), *other;
 
@@ -89,6 +90,7 @@ Test(resize, growing_step_by_step_across_the_cap_and_back)
 
 Test(resize, within_the_class_stays_in_place)
 {
+	t_need_pool(16);
 	static const size_t from[] = { 1, 100, 1025, 33000, 65535 };
 
 	for (size_t i = 0; i < T_COUNT(from); i++) {
@@ -104,6 +106,7 @@ Test(resize, within_the_class_stays_in_place)
 
 Test(resize, failure_leaves_the_block)
 {
+	t_need_pool(16);
 	static volatile const size_t huge[] = { SIZE_MAX, (size_t)PTRDIFF_MAX + 1, (size_t)1 << 60 };
 	static const size_t from[] = { 100, 40000, 200000 };
 

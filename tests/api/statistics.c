@@ -32,6 +32,7 @@ Test(statistics, identity_after_many_random_workloads)
 
 Test(statistics, identity_in_the_middle_of_a_workload)
 {
+	t_need_pool(16);
 	struct t_owner o = { .random = 99 };
 	unsigned wrong = 0;
 
@@ -117,6 +118,7 @@ Test(statistics, acquired_released_and_in_use_count_each_call, .init = t_hold_ep
 
 Test(statistics, classes_sum_up_to_the_whole, .init = t_hold_epochs)
 {
+	t_need_pool(16);
 	struct bufpool_class_stats c, sum = { 0 };
 	struct bufpool_stats s;
 	uint64_t cached_bytes = 0, victim_bytes = 0, in_use_bytes = 0, random = 6;
@@ -238,6 +240,7 @@ Test(statistics, larger_size_is_filled_as_far_as_known)
 
 Test(statistics, no_class_over_4M_is_ERANGE)
 {
+	t_need_pool(16);
 	struct bufpool_class_stats s = { .size = sizeof(s) };
 
 	cr_assert_eq(bufpool_class_stats_get(&s, NULL, T_LARGEST), 0);

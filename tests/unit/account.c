@@ -92,6 +92,7 @@ Test(account, a_lost_block_shows)
 
 Test(account, the_sum_is_the_sum_of_the_classes)
 {
+	u_need_rseq();
 	u_start(NULL);
 	struct bp_account all, sum = { 0 };
 	struct bp_account_bytes bytes;

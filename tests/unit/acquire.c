@@ -70,6 +70,7 @@ Test(acquire, what_is_queued_is_not_handed_out)
 /* S9: released on one CPU, handed out on another before jemalloc is asked. Large classes steal; at most each ms. */
 Test(acquire, a_large_block_is_stolen_from_another_cpu)
 {
+	u_need_rseq();
 	size_t size = BP_STEAL_SIZE;
 	u_start(NULL);
 	if (u_cpu(1) < 0)

@@ -15,6 +15,7 @@ static const size_t sizes[] = { 16384, 20000, 65536, 65537, 100000, 1 << 20, 4 <
 
 Test(block, capacity_is_the_good_size_and_all_of_it_can_be_used)
 {
+	u_need_rseq();
 	u_start(NULL);
 	for (size_t i = 0; i < U_COUNT(sizes); i++) {
 		unsigned char *p = u_get(sizes[i], false);
@@ -35,6 +36,7 @@ Test(block, capacity_is_the_good_size_and_all_of_it_can_be_used)
 
 Test(block, resizing_keeps_what_is_used)
 {
+	u_need_rseq();
 	u_start(NULL);
 	for (size_t i = 0; i < U_COUNT(sizes); i++)
 		for (size_t j = 0; j < U_COUNT(sizes); j++) {
@@ -91,6 +93,7 @@ Test(block, alignments_of_every_power_of_two)
 
 Test(block, a_size_is_right_where_it_leads_to_the_blocks_class)
 {
+	u_need_rseq();
 	u_start(NULL);
 	for (size_t i = 0; i < U_COUNT(sizes); i++) {
 		char *p = u_get(sizes[i], false);

@@ -54,6 +54,7 @@ Test(pool, many_first_calls_at_once)
 
 Test(pool, the_cap_is_a_class_and_the_option_its_lower_bound)
 {
+	u_need_rseq();
 	u_start("cap:20000");
 	cr_assert_eq(U_POOL->cap, 20480);
 	cr_assert_eq(U_POOL->classes, u_class(20480) + 1);
