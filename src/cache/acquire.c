@@ -198,12 +198,20 @@ static void *fill(struct bp_pool *pool, int cpu, unsigned class)
 	return p;
 }
 
+/* No memory: what is cached in other classes may be what is missing. Worth a second try? */
+static bool reclaim(struct bp_pool *pool)
+{
+	return !bp_backend_busy() && bp_epoch_trim(pool, 0) > 0;
+}
+
 static void *from_backend(struct bp_pool *pool, int cpu, unsigned class, bool zero)
 {
 	bool alone = bp_backend_slab_blocks(class) == 1 && bp_class_size(class) > BP_PAGE;
-	void *p = alone ? bp_backend_one(class, zero) : fill(pool, cpu, class);
-	if (p == NULL)
-		return out_of_memory();
+	void *p;
+	int tries = 0;
+	while ((p = alone ? bp_backend_one(class, zero) : fill(pool, cpu, class)) == NULL)
+		if (++tries > BP_RECLAIM_TRIES || !reclaim(pool))
+			return out_of_memory();
 	if (!bp_range_has(p)) {
 		add(&pool->passed, 1);
 	} else {
@@ -279,9 +287,11 @@ void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bo
 void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero)
 {
 	bp_epoch_poll(pool, -1, 0);
-	void *p = bp_backend_large(n, alignment, zero);
-	if (p == NULL)
-		return out_of_memory();
+	void *p;
+	int tries = 0;
+	while ((p = bp_backend_large(n, alignment, zero)) == NULL)
+		if (n > PTRDIFF_MAX || ++tries > BP_RECLAIM_TRIES || !reclaim(pool))
+			return out_of_memory();
 	if (!zero)
 		*bp_mark_of(p) = 0;
 	if (!bp_range_has(p)) {

@@ -34,6 +34,8 @@ enum {
 	BP_STEAL_SIZE = 32 << 10,
 	/* Between two steals: each is some 2 us of another CPU's time. */
 	BP_STEAL_PAUSE_NS = 100000,
+	/* Times that a request without memory gives back what is cached and tries again, while others may take it. */
+	BP_RECLAIM_TRIES = 3,
 	/* Idle CPUs that one slow path looks at; CPUs that one steal does. */
 	BP_DRAIN_STEP = 8,
 	BP_STEAL_STEP = 8,

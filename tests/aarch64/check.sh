@@ -41,6 +41,7 @@ sources() {
 		"$root"/src/shim/*.c \
 		"$root"/src/shim/vfork_aarch64.S "$root"/size_classes/*.c; do
 		case $file in
+		*_x86_64.c) continue ;;
 		*/sys/backend.c) printf '#include <jemalloc/jemalloc.h>\n' | $cross -E - >/dev/null 2>&1 || continue ;;
 		esac
 		printf '%s\n' "$file"
@@ -57,7 +58,7 @@ compiled() { # LEVEL
 	result "the engine compiles with $1" $bad "$said"
 	[ $bad = 0 ] || return
 	# What C++ defines is left out: its compiler for aarch64 may not be there, and nothing in it knows the machine.
-	said=$($cross -shared -Wl,-z,text -Wl,--defsym=bp_shim_caught=0 "$out/aarch64$1"-*.o -o "$out/aarch64$1.so" 2>&1)
+	said=$($cross -shared -Wl,-z,text -Wl,--defsym=bp_shim_caught=0 "$out/aarch64$1"-*.o -lm -o "$out/aarch64$1.so" 2>&1)
 	result "and links into a shared library ($1)" $? "$said"
 }
 
