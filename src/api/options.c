@@ -56,8 +56,10 @@ int bufpool_option_set(const char *key, const char *value)
 	int failed = bp_options_set(key, strlen(key), value, strlen(value), before_start);
 	if (failed == 0 && !before_start && strcmp(key, "mode") == 0)
 		bp_pool_set_mode(POOL, strcmp(value, "pass") == 0);
-	if (failed == 0 && strcmp(key, "epoch_ms") == 0)
+	if (failed == 0 && !before_start && strcmp(key, "epoch_ms") == 0) {
 		bp_epoch_restart(POOL);
+		bp_backend_set_decay((unsigned)atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed));
+	}
 	return failed;
 }
 

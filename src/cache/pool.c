@@ -107,7 +107,7 @@ static bool start(struct bp_pool *pool)
 	if (!pass)
 		bp_range_start(address_space(), atomic_load_explicit(&bp_options.thp, memory_order_relaxed));
 	uint64_t epoch_ms = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
-	bool usable = bp_backend_start((unsigned)(2 * epoch_ms));
+	bool usable = bp_backend_start((unsigned)epoch_ms);
 	enum bp_percpu_mode mode = bp_percpu_start(wanted_mode());
 	usable = usable && mode != BP_PERCPU_PASS && bp_magazines_start(bp_range.reserved / BYTES_PER_MAGAZINE) &&
 		 bp_percpu_create(&pool->slabs);

@@ -69,6 +69,7 @@ static _Atomic unsigned large_arenas[ARENAS_MAX];
 static unsigned large_arena_count = 1;
 static size_t batch_mib[2], purge_mib[3], decay_mib[3], flush_mib[2];
 static bool can_batch;
+static bool sets_decay; /* the user has not said how long pages may lie */
 static const char *wants_pass;
 
 static _Atomic unsigned tcache = UINT32_MAX; /* the explicit one; UINT32_MAX: none */
@@ -227,13 +228,9 @@ bool bp_backend_start(unsigned decay_ms)
 	je_mallctlnametomib("arena.0.decay", decay_mib, &length);
 	length = 2;
 	je_mallctlnametomib("tcache.flush", flush_mib, &length);
-	/* What is freed in jemalloc's own arenas goes back as soon as what the pool gives back, unless the user says when. */
-	ssize_t decay = 0, soon = decay_ms;
+	ssize_t decay = 0;
 	size = sizeof(decay);
-	if (je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0 && decay == JEMALLOC_DECAY_MS) {
-		je_mallctl("arenas.dirty_decay_ms", NULL, NULL, &soon, sizeof(soon));
-		set_of_arena(0, "dirty_decay_ms", &soon, sizeof(soon));
-	}
+	sets_decay = je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0 && decay == JEMALLOC_DECAY_MS;
 	pool_arena = wants_pass == NULL ? create_arena(false) : NO_ARENA;
 	if (pool_arena == NO_ARENA && wants_pass == NULL)
 		wants_pass = "no arena";
@@ -242,7 +239,23 @@ bool bp_backend_start(unsigned decay_ms)
 	for (unsigned i = 0; i < ARENAS_MAX; i++)
 		atomic_store_explicit(&large_arenas[i], NO_ARENA, memory_order_relaxed);
 	leave();
+	bp_backend_set_decay(decay_ms);
 	return pool_arena != NO_ARENA;
+}
+
+void bp_backend_set_decay(unsigned decay_ms)
+{
+	if (!sets_decay || !enter())
+		return;
+	ssize_t soon = decay_ms;
+	unsigned arenas = 0;
+	size_t size = sizeof(arenas);
+	je_mallctl("arenas.narenas", &arenas, &size, NULL, 0);
+	je_mallctl("arenas.dirty_decay_ms", NULL, NULL, &soon, sizeof(soon)); /* of those to come */
+	for (unsigned i = 0; i < arenas; i++)
+		if (i != pool_arena)
+			set_of_arena(i, "dirty_decay_ms", &soon, sizeof(soon)); /* fails where there is none yet */
+	leave();
 }
 
 const char *bp_backend_wants_pass(void)
