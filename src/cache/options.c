@@ -201,7 +201,7 @@ static void confirm(void)
 
 void bp_options_start(void)
 {
-	char file[4096];
+	static char file[4096]; /* not on the stack: this may be a small thread's first call */
 	bool good = true;
 	static atomic_flag read = ATOMIC_FLAG_INIT;
 	if (atomic_flag_test_and_set_explicit(&read, memory_order_relaxed) || bp_os_secure())

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cache/block.h"
+#include "cache/options.h"
 #include "shim/shim.h"
 #include "sys/backend.h"
 
@@ -25,7 +26,7 @@ static void message(void *ctx, const char *text)
 
 static void configure(void)
 {
-	bp_backend_configure(malloc_conf, message);
+	bp_backend_configure(malloc_conf, message, (unsigned)atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed));
 }
 
 void (*const bp_pool_before_start)(void) = configure;

@@ -198,16 +198,18 @@ static const char *reason_to_pass(void)
 		return "zero:true";
 	if (je_mallctl("opt.junk", &junk, &size, NULL, 0) == 0 && strcmp(junk, "false") != 0)
 		return "junk";
-	return size_setting("arenas.page") == BP_PAGE ? NULL : "page size";
+	return NULL;
 }
 
-void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text))
+void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text), unsigned decay_ms)
 {
 	/* One arena a CPU instead of four: they serve what passes through only, and each costs several pages at start. */
-	static char preset[32];
+	static char preset[64];
 	struct bp_text t = BP_TEXT_ON(preset);
 	bp_text_add(&t, "narenas:");
 	bp_text_number(&t, bp_os_possible_cpus());
+	bp_text_add(&t, ",dirty_decay_ms:");
+	bp_text_number(&t, decay_ms);
 	je_malloc_conf = configuration != NULL ? configuration : preset;
 	je_malloc_message = message;
 }
@@ -216,11 +218,11 @@ bool bp_backend_start(unsigned decay_ms)
 {
 	/* jemalloc starts itself on the first call, and may start threads, whose stacks' bookkeeping comes from here: not
 	 * yet between enter() and leave(). */
-	je_free(je_malloc(1));
+	size_t page = size_setting("arenas.page");
 	if (!enter())
 		return false;
 	size_t length = 2, size;
-	wants_pass = reason_to_pass();
+	wants_pass = page == BP_PAGE ? reason_to_pass() : "page size";
 	can_batch = je_mallctlnametomib("experimental.batch_alloc", batch_mib, &length) == 0 && length == 2;
 	length = 3;
 	je_mallctlnametomib("arena.0.purge", purge_mib, &length);
@@ -230,7 +232,8 @@ bool bp_backend_start(unsigned decay_ms)
 	je_mallctlnametomib("tcache.flush", flush_mib, &length);
 	ssize_t decay = 0;
 	size = sizeof(decay);
-	sets_decay = je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0 && decay == JEMALLOC_DECAY_MS;
+	bool known = je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0;
+	sets_decay = known && (decay == JEMALLOC_DECAY_MS || decay == (ssize_t)decay_ms);
 	pool_arena = wants_pass == NULL ? create_arena(false) : NO_ARENA;
 	if (pool_arena == NO_ARENA && wants_pass == NULL)
 		wants_pass = "no arena";
@@ -239,7 +242,8 @@ bool bp_backend_start(unsigned decay_ms)
 	for (unsigned i = 0; i < ARENAS_MAX; i++)
 		atomic_store_explicit(&large_arenas[i], NO_ARENA, memory_order_relaxed);
 	leave();
-	bp_backend_set_decay(decay_ms);
+	if (decay != (ssize_t)decay_ms)
+		bp_backend_set_decay(decay_ms);
 	return pool_arena != NO_ARENA;
 }
 

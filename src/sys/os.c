@@ -150,7 +150,7 @@ static uint64_t number(const char *text)
 /* memory.max (or the older limit_in_bytes) of the process's own cgroup and of those above it; UINT64_MAX: none. */
 static uint64_t cgroup_limit(void)
 {
-	char own[1024], path[1280], value[64];
+	char own[512], path[512], value[64];
 	uint64_t limit = UINT64_MAX;
 	if (bp_os_read_file(own, sizeof(own), "/proc/self/cgroup") <= 0)
 		return limit;
