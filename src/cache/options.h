@@ -26,7 +26,7 @@ enum bp_option_check { BP_CHECK_AUTO, BP_CHECK_OFF, BP_CHECK_ON };
 	X(budget, BYTES, 0, 0, UINT64_MAX / 2, true, "most bytes to keep cached; 0: an eighth of memory or cgroup limit") \
 	X(epoch_ms, NUMBER, 1000, 10, 3600000, true, "length of an epoch; unused blocks go back after two")            \
 	X(percpu, WORD, BP_WANT_AUTO, 0, 2, false, "auto, rseq or fallback")                                           \
-	X(thp, FLAG, 1, 0, 1, false, "huge pages for what the pool's range grows by beyond its first 16 MiB")           \
+	X(thp, FLAG, 0, 0, 1, false, "huge pages for what the pool's range grows by beyond its first 16 MiB")           \
 	X(check, WORD, BP_CHECK_AUTO, 0, 2, false, "off, on, or auto: on, but under the shim a write after release is not fatal") \
 	X(background, FLAG, 0, 0, 1, false, "a helper thread ends epochs and gives back where the program makes no calls") \
 	X(misuse, WORD, BP_MISUSE_ABORT, 0, 1, true, "abort, or report: count it and go on")                           \

@@ -36,7 +36,7 @@ static const struct row {
 	{ "budget", "0", "3M", "3145728", { "18446744073709551616", "x", "1gg", "99999999999g", "0x10", "k" }, true },
 	{ "epoch_ms", "1000", "10", "10", { "9", "3600001", "1s", "1k", "", "1.5" }, true },
 	{ "percpu", "auto", "fallback", "fallback", { "none", "", "rse", "AUTO", "2", "rseqq" }, false },
-	{ "thp", "true", "false", "false", { "yes", "1", "", "t", "TRUE", "truee" }, false },
+	{ "thp", "false", "true", "true", { "yes", "1", "", "t", "TRUE", "truee" }, false },
 	{ "check", "auto", "on", "on", { "none", "true", "", "o", "str", "1" }, false },
 	{ "background", "false", "true", "true", { "yes", "1", "", "f", "False", "on" }, false },
 	{ "misuse", "abort", "report", "report", { "ignore", "", "abor", "0", "Abort", "reports" }, true },
