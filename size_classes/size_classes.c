@@ -21,5 +21,9 @@ _Alignas(64) const struct bp_class bp_classes[BP_CLASS_COUNT] = {BP_CLASSES(ROW)
 /* [0] is the 0 that tag 0 needs: no product is below it. With 2^32 for BP_TAG_HUGE only offset 0 is (of those below 2^32). */
 const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 2] = {BP_CLASSES(RECIPROCAL)[BP_TAG_HUGE] = (uint64_t)1 << 32};
 
+#define LOOKUP_LARGE(cls, below, bytes, pages, inverse) [below / 1024 + 1 ... bytes / 1024] = cls,
+const uint8_t bp_class_lookup_large[BP_CLASS_SIZE_MAX / 1024 + 1] = {
+	BP_CLASSES_DEFAULT(LOOKUP_LARGE) BP_CLASSES_LARGE(LOOKUP_LARGE)};
+
 /* [0] and [1], up to 8 bytes, get the class of 16 bytes: see bp_class_of. */
 const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] = {1, BP_CLASSES_LOOKUP(LOOKUP)};

@@ -120,6 +120,9 @@ extern const struct bp_class bp_classes[BP_CLASS_COUNT] BP_CLASS_HIDDEN;
 extern const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 2] BP_CLASS_HIDDEN; /* by tag */
 extern const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] BP_CLASS_HIDDEN; /* by size in units of 8, up */
 
+/* By size in units of 1024, up: all classes above BP_CLASS_LOOKUP_MAX are multiples of that. */
+extern const uint8_t bp_class_lookup_large[BP_CLASS_SIZE_MAX / 1024 + 1] BP_CLASS_HIDDEN;
+
 /* The tag of a block that is larger than the largest class: it starts where its page does, nowhere else. */
 #define BP_TAG_HUGE (BP_CLASS_COUNT + 1u)
 
@@ -141,9 +144,9 @@ BP_CLASS_INLINE unsigned bp_class_closed_form(size_t n)
  * which is no row of any table. A constant where n is one. */
 BP_CLASS_INLINE unsigned bp_class_of(size_t n)
 {
-	if (__builtin_constant_p(n) || n > BP_CLASS_LOOKUP_MAX)
+	if (__builtin_constant_p(n) || n > BP_CLASS_SIZE_MAX)
 		return bp_class_closed_form(n);
-	return bp_class_lookup[(n + 7) / 8];
+	return n <= BP_CLASS_LOOKUP_MAX ? bp_class_lookup[(n + 7) / 8] : bp_class_lookup_large[(n + 1023) / 1024];
 }
 
 /* Bytes in a block of the class; of a constant class, a constant. */
