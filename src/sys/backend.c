@@ -442,6 +442,12 @@ void *bp_backend_large(size_t n, size_t alignment, bool zero)
 	int flags = MALLOCX_TCACHE_NONE | alignment_for(n, alignment) | (zero ? MALLOCX_ZERO : 0);
 	n = n < 16 ? 16 : n; /* no block of the range is of the 8-byte class */
 	void *p = pool_arena == NO_ARENA ? NULL : je_mallocx(n, flags | MALLOCX_ARENA(large_arena()));
+	/* At a limit, another CPU's arena may have what this one can't get. */
+	for (unsigned i = 0; p == NULL && i < large_arena_count; i++) {
+		unsigned arena = atomic_load_explicit(&large_arenas[i], memory_order_acquire);
+		if (arena != NO_ARENA && pool_arena != NO_ARENA)
+			p = je_mallocx(n, flags | MALLOCX_ARENA(arena));
+	}
 	if (p == NULL)
 		p = je_mallocx(n, flags);
 	if (p != NULL)
