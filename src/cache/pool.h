@@ -41,7 +41,7 @@ struct bp_pool {
 	/* Read on every hit, written at start. */
 	struct bp_slabs slabs;
 	_Atomic size_t limit;          /* requests up to here go to the CPUs' stacks; 0 before the start and in pass mode */
-	_Atomic size_t small;          /* the same for requests whose class is looked up in a table */
+	_Atomic size_t small;          /* the same for requests that the fine table of classes answers for */
 	_Atomic size_t pass;           /* requests up to here pass through: in the portable mode the small ones, in pass
 	                                * mode all; 0 where none do */
 
