@@ -4,6 +4,7 @@
  *
  * What is unusual: acquire and release are the engine's hit path itself, inlined here, so that a call costs one call.
  */
+#define BUFPOOL_NO_MACROS /* the functions themselves are defined here */
 #include "bufpool/bufpool.h"
 
 #include <errno.h>
@@ -30,6 +31,12 @@ static void only_default(const struct bufpool *pool)
 void *bufpool_acquire(size_t n)
 {
 	return bp_pool_acquire(POOL, n, false);
+}
+
+void *bufpool_acquire_class_(unsigned index, size_t n)
+{
+	(void)n; /* the compiler's, to check accesses by. Where the class isn't kept its stack is closed. */
+	return bp_pool_acquire_class(POOL, index, n, false);
 }
 
 void *bufpool_acquire_from(struct bufpool *pool, size_t n)
@@ -112,13 +119,30 @@ void bufpool_release(void *p)
 	bp_pool_release(POOL, p);
 }
 
-void bufpool_release_sized(void *p, size_t n)
+/* What the hit path did not take: a class with no stack, a size over the limit, NULL, or a wrong size. Apart from it and
+ * called last, so that the hit path keeps nothing across a call and needs no frame. */
+static __attribute__((noinline, cold)) void release_sized_other(void *p, size_t n)
 {
-	if (bp_likely(bp_pool_release_sized(POOL, p, n)))
-		return;
 	if (p != NULL && bp_unlikely(!bp_block_has_size(POOL, p, n)))
 		bp_misuse_report(POOL, BP_MISUSE_SIZE, p, bp_block_capacity(p), true);
 	bp_pool_release(POOL, p);
+}
+
+void bufpool_release_sized(void *p, size_t n)
+{
+	if (bp_unlikely(!bp_pool_release_sized(POOL, p, n)))
+		release_sized_other(p, n);
+}
+
+static __attribute__((noinline, cold)) void release_class_other(void *p, unsigned index)
+{
+	release_sized_other(p, bp_class_size(index));
+}
+
+void bufpool_release_class_(void *p, unsigned index)
+{
+	if (bp_unlikely(!bp_pool_release_class(POOL, p, index)))
+		release_class_other(p, index);
 }
 
 void bufpool_release_aligned_sized(void *p, size_t alignment, size_t n)

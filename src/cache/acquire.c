@@ -17,6 +17,7 @@
 #include "cache/policy.h"
 #include "cache/release.h"
 #include "sys/backend.h"
+#include "sys/pass.h"
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -31,30 +32,34 @@ static void *out_of_memory(void)
 
 /* A shared counter would cost a pass more than the rest of it: each thread adds its own in rows of BP_PASS_ROW, and looks
  * at the clock then. */
-void bp_pool_count_pass(struct bp_pool *pool)
+static void end_row(struct bp_pool *pool)
 {
-	if (bp_likely(++bp_thread.passed < BP_PASS_ROW))
-		return; /* the shim's malloc counts the same way, and comes here for the last of a row */
 	add(&pool->passed, bp_thread.passed);
 	bp_thread.passed = 0;
 	if (atomic_load_explicit(&pool->state, memory_order_acquire) == BP_POOL_READY)
 		bp_epoch_poll(pool, bp_percpu_enter(pool->slabs, bp_pool_epoch(pool)), 0);
 }
 
+static void count_pass(struct bp_pool *pool)
+{
+	if (bp_unlikely(++bp_thread.passed >= BP_PASS_ROW))
+		end_row(pool);
+}
+
 static void *pass(struct bp_pool *pool, size_t n, bool zero)
 {
-	bp_pool_count_pass(pool);
+	count_pass(pool);
 	if (!atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed))
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
-	void *p = zero ? bp_backend_pass_calloc(n) : bp_backend_pass_malloc(n);
+	void *p = zero ? bp_pass_calloc(n) : bp_pass_malloc(n);
 	return p == NULL ? out_of_memory() : p;
 }
 
 void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool zero)
 {
-	bp_pool_count_pass(pool);
+	count_pass(pool);
 	atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
-	void *p = bp_backend_pass_aligned(alignment, n);
+	void *p = bp_pass_aligned(alignment, n);
 	if (p != NULL && zero)
 		memset(p, 0, n);
 	return p == NULL ? out_of_memory() : p;
@@ -303,7 +308,7 @@ void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bo
 	return p;
 }
 
-void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
+static __attribute__((noinline, cold)) void *acquire_unpassed(struct bp_pool *pool, size_t n, bool zero)
 {
 	if (!bp_pool_start(pool) || atomic_load_explicit(&pool->passing, memory_order_relaxed))
 		return pass(pool, n, zero);
@@ -311,4 +316,14 @@ void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
 		return bp_pool_acquire_large(pool, n, 1, zero);
 	unsigned class = bp_class_of(n);
 	return class < pool->first_class ? pass(pool, n, zero) : bp_pool_acquire_miss(pool, class, zero);
+}
+
+/* Where a class or everything passes through, this is its hit path: what it has to do beside jemalloc's malloc is a
+ * compare and a count. */
+void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
+{
+	if (n > atomic_load_explicit(&pool->pass, memory_order_relaxed) || zero || bp_thread.passed + 1 >= BP_PASS_ROW)
+		return acquire_unpassed(pool, n, zero);
+	bp_thread.passed++;
+	return bp_pass_malloc(n);
 }

@@ -12,6 +12,7 @@
 #include "cache/policy.h"
 #include "cache/release.h"
 #include "sys/backend.h"
+#include "sys/pass.h"
 
 static void owe(struct bp_pool *pool, uint64_t bytes)
 {
@@ -68,7 +69,7 @@ static bool free_deferred(struct bp_pool *pool)
 		return false;
 	void *p = bp_magazine_slots(magazine)[0];
 	if (!bp_range_has(p))
-		bp_backend_pass_free(p);
+		bp_pass_free(p);
 	else
 		bp_giveback_large(pool, p);
 	bp_magazine_free(magazine);

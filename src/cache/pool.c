@@ -127,7 +127,11 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 	size_t limit = hits ? pool->cap : 0;
 	atomic_store_explicit(&pool->limit, limit, memory_order_relaxed);
 	size_t pass = pool->first_class > 0 ? bp_class_size(pool->first_class - 1) : 0;
-	atomic_store_explicit(&pool->pass, passing || !pool->usable ? SIZE_MAX : pass, memory_order_relaxed);
+	if (passing || !pool->usable)
+		pass = SIZE_MAX;
+	if (pass > 0) /* first: who meets a block from outside must not take it for a foreign one */
+		atomic_store_explicit(&bp_range.incomplete, true, memory_order_release);
+	atomic_store_explicit(&pool->pass, pass, memory_order_release);
 	atomic_store_explicit(&pool->small, limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX, memory_order_relaxed);
 }
 

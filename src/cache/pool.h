@@ -110,6 +110,8 @@ static inline struct bp_level *bp_pool_victim(struct bp_pool *pool, uint32_t epo
 /* ---- slow paths ---- */
 
 #define BP_SLOW __attribute__((visibility("hidden"), noinline, cold))
+/* Slow beside a hit, but the usual way of what passes through. */
+#define BP_ASIDE __attribute__((visibility("hidden"), noinline))
 
 /* Starts the pool if nobody has. false: it is being started now, or can't be; the caller passes through. */
 bool bp_pool_start(struct bp_pool *pool) BP_SLOW;
@@ -118,7 +120,7 @@ bool bp_pool_start(struct bp_pool *pool) BP_SLOW;
 void bp_pool_set_mode(struct bp_pool *pool, bool passing) BP_SLOW;
 
 /* A request that the CPUs' stacks can't have: over the limit, before the start, or passing. */
-void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero) BP_SLOW;
+void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero) BP_ASIDE;
 /* A miss. zero: fresh large blocks are asked for as zeroes, the others are cleared. */
 void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero) BP_SLOW;
 /* What the stack gave lacks the mark: it is bp_percpu_nothing, or a block that was written to. */
@@ -128,7 +130,7 @@ void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bo
 void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool zero) BP_SLOW;
 
 /* p is not in the range (or NULL). */
-void bp_pool_release_outside(struct bp_pool *pool, void *p) BP_SLOW;
+void bp_pool_release_outside(struct bp_pool *pool, void *p) BP_ASIDE;
 /* p is in the range, and no block starts there. */
 void bp_pool_release_invalid(struct bp_pool *pool, void *p) BP_SLOW;
 /* p bears the mark of a released block. */

@@ -16,6 +16,7 @@
 #include "cache/options.h"
 #include "cache/policy.h"
 #include "sys/backend.h"
+#include "sys/pass.h"
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -178,10 +179,8 @@ void bp_pool_release_outside(struct bp_pool *pool, void *p)
 		bp_misuse_report(pool, BP_MISUSE_FOREIGN, p, 0, true);
 		return;
 	}
-	int saved = errno;
-	if (!bp_backend_pass_free(p))
+	if (bp_unlikely(!bp_pass_free(p)))
 		bp_giveback_later(pool, p);
-	errno = saved;
 }
 
 void bp_pool_release_invalid(struct bp_pool *pool, void *p)

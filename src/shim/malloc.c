@@ -14,9 +14,9 @@
 
 #include "cache/block.h"
 #include "cache/misuse.h"
-#include "cache/policy.h"
 #include "shim/shim.h"
 #include "sys/backend.h"
+#include "sys/pass.h"
 
 /* The strong definition of what is false elsewhere. */
 bool bp_misuse_lenient = true;
@@ -27,29 +27,13 @@ static void *no_memory(void)
 	return NULL;
 }
 
-/* What passes through is to cost little more than in jemalloc alone: a guard against signal handlers, and a count by
- * which time is noticed. */
-static inline bool passes(size_t n)
-{
-	if (n <= atomic_load_explicit(&POOL->small, memory_order_relaxed) ||
-	    n > atomic_load_explicit(&POOL->pass, memory_order_relaxed) || bp_thread.passed + 1 >= BP_PASS_ROW)
-		return false;
-	bp_thread.passed++;
-	return true;
-}
-
 BP_EXPORT void *malloc(size_t n)
 {
-	if (bp_unlikely(passes(n)))
-		return bp_backend_pass_malloc(n);
 	return bp_pool_acquire(POOL, n, false);
 }
 
 BP_EXPORT void free(void *p)
 {
-	if (bp_unlikely(!bp_range_has(p)) && atomic_load_explicit(&POOL->pass, memory_order_relaxed) != 0 &&
-	    bp_backend_pass_free(p))
-		return;
 	bp_pool_release(POOL, p);
 }
 
@@ -75,7 +59,7 @@ BP_EXPORT void *realloc(void *p, size_t n)
 		return NULL;
 	}
 	if (!bp_range_has(p)) {
-		void *fresh = bp_backend_pass_realloc(p, n);
+		void *fresh = bp_pass_realloc(p, n);
 		return fresh != NULL ? fresh : no_memory();
 	}
 	return bp_block_resize(POOL, p, SIZE_MAX, n);
@@ -139,18 +123,22 @@ BP_EXPORT size_t malloc_usable_size(void *p)
 }
 
 /* A wrong size is the program's error, but not one it dies of elsewhere: counted, reported once. */
-void bp_shim_release_sized(void *p, size_t n)
+static __attribute__((noinline, cold)) void release_sized_other(void *p, size_t n)
 {
-	if (bp_likely(bp_pool_release_sized(POOL, p, n)))
-		return;
+	static atomic_flag reported = ATOMIC_FLAG_INIT;
 	if (p != NULL && !bp_block_has_size(POOL, p, n)) {
-		static atomic_flag reported = ATOMIC_FLAG_INIT;
 		if (!atomic_flag_test_and_set_explicit(&reported, memory_order_relaxed))
 			bp_misuse_report(POOL, BP_MISUSE_SIZE, p, bp_block_capacity(p), false);
 		else
 			atomic_fetch_add_explicit(&POOL->misuse, 1, memory_order_relaxed);
 	}
 	bp_pool_release(POOL, p);
+}
+
+void bp_shim_release_sized(void *p, size_t n)
+{
+	if (bp_unlikely(!bp_pool_release_sized(POOL, p, n)))
+		release_sized_other(p, n);
 }
 
 BP_EXPORT void free_sized(void *p, size_t n)

@@ -2,7 +2,7 @@
  *
  * See backend.h. The one file that includes jemalloc's header.
  *
- * Invariants: every call that can take one of jemalloc's mutexes runs between enter() and leave(); every block of the
+ * Invariants: every call that can take one of jemalloc's mutexes runs under the guard (pass.h); every block of the
  * range has its page table entry before it leaves this file; an arena is always named together with a tcache choice
  * (MALLOCX_ARENA alone would go through the thread's own tcache, which belongs to other arenas).
  *
@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "sys/pass.h"
 #include "sys/range.h"
 #include "sys/text.h"
 
@@ -40,14 +41,20 @@ enum {
 
 /* With the shared jemalloc a preloaded malloc is found before jemalloc's own: only the names that it alone has are safe. */
 #if !BP_JEMALLOC_EMBEDDED
-#undef je_malloc
 #undef je_calloc
 #undef je_realloc
-#undef je_free
-#define je_malloc(n) je_mallocx((n) == 0 ? 1 : (n), 0)
 #define je_calloc(count, size) je_mallocx((count) * (size) == 0 ? 1 : (count) * (size), MALLOCX_ZERO)
 #define je_realloc(p, n) je_rallocx(p, n, 0)
-#define je_free(p) je_dallocx(p, 0)
+
+void *bp_raw_malloc(size_t n)
+{
+	return je_mallocx(n == 0 ? 1 : n, 0);
+}
+
+void bp_raw_free(void *p)
+{
+	je_dallocx(p, 0);
+}
 #endif
 
 #define NO_ARENA UINT32_MAX
@@ -76,26 +83,11 @@ static _Atomic unsigned tcache = UINT32_MAX; /* the explicit one; UINT32_MAX: no
 static atomic_flag tcache_taken = ATOMIC_FLAG_INIT;
 static _Atomic uint32_t holes[BP_CLASS_COUNT];
 
-static __thread bool inside __attribute__((tls_model("initial-exec")));
+__thread struct bp_guard bp_guard;
 
 bool bp_backend_busy(void)
 {
-	return inside;
-}
-
-static bool enter(void)
-{
-	if (bp_unlikely(inside))
-		return false;
-	inside = true;
-	atomic_signal_fence(memory_order_seq_cst);
-	return true;
-}
-
-static void leave(void)
-{
-	atomic_signal_fence(memory_order_seq_cst);
-	inside = false;
+	return bp_guard.inside;
 }
 
 /* ---- arenas and their hooks ---- */
@@ -217,9 +209,9 @@ void bp_backend_configure(const char *configuration, void (*message)(void *ctx, 
 bool bp_backend_start(unsigned decay_ms)
 {
 	/* jemalloc starts itself on the first call, and may start threads, whose stacks' bookkeeping comes from here: not
-	 * yet between enter() and leave(). */
+	 * yet under the guard. */
 	size_t page = size_setting("arenas.page");
-	if (!enter())
+	if (!bp_guard_enter())
 		return false;
 	size_t length = 2, size;
 	wants_pass = page == BP_PAGE ? reason_to_pass() : "page size";
@@ -241,7 +233,7 @@ bool bp_backend_start(unsigned decay_ms)
 	large_arena_count = cpus < ARENAS_MAX ? cpus : ARENAS_MAX;
 	for (unsigned i = 0; i < ARENAS_MAX; i++)
 		atomic_store_explicit(&large_arenas[i], NO_ARENA, memory_order_relaxed);
-	leave();
+	bp_guard_leave();
 	if (decay != (ssize_t)decay_ms)
 		bp_backend_set_decay(decay_ms);
 	return pool_arena != NO_ARENA;
@@ -249,7 +241,7 @@ bool bp_backend_start(unsigned decay_ms)
 
 void bp_backend_set_decay(unsigned decay_ms)
 {
-	if (!sets_decay || !enter())
+	if (!sets_decay || !bp_guard_enter())
 		return;
 	ssize_t soon = decay_ms;
 	unsigned arenas = 0;
@@ -259,7 +251,7 @@ void bp_backend_set_decay(unsigned decay_ms)
 	for (unsigned i = 0; i < arenas; i++)
 		if (i != pool_arena)
 			set_of_arena(i, "dirty_decay_ms", &soon, sizeof(soon)); /* fails where there is none yet */
-	leave();
+	bp_guard_leave();
 }
 
 const char *bp_backend_wants_pass(void)
@@ -343,7 +335,7 @@ static uint32_t take_holes(unsigned class, uint32_t n)
 
 size_t bp_backend_fill(void **out, size_t count, unsigned class)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return 0;
 	unsigned whole = bp_backend_slab_blocks(class);
 	size_t wanted = take_holes(class, (uint32_t)count);
@@ -356,13 +348,13 @@ size_t bp_backend_fill(void **out, size_t count, unsigned class)
 		got = fill_outside(out, class);
 	for (size_t i = 0; i < got; i++)
 		note(out[i], class);
-	leave();
+	bp_guard_leave();
 	return got;
 }
 
 void *bp_backend_one(unsigned class, bool zero)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return NULL;
 	int flags = MALLOCX_TCACHE_NONE | alignment_flag(class) | (zero ? MALLOCX_ZERO : 0);
 	take_holes(class, 1);
@@ -371,13 +363,13 @@ void *bp_backend_one(unsigned class, bool zero)
 		p = je_mallocx(bp_class_size(class), flags);
 	if (p != NULL)
 		note(p, class);
-	leave();
+	bp_guard_leave();
 	return p;
 }
 
 bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return false;
 	size_t size = bp_class_size(class);
 	bool mine = size < 1024 && !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
@@ -392,7 +384,7 @@ bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class)
 		atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
 	if (size <= SMALL_MAX)
 		atomic_fetch_add_explicit(&holes[class], (uint32_t)count, memory_order_relaxed);
-	leave();
+	bp_guard_leave();
 	return true;
 }
 
@@ -437,7 +429,7 @@ static void note_large(const void *p, size_t usable, size_t alignment)
 
 void *bp_backend_large(size_t n, size_t alignment, bool zero)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return NULL;
 	int flags = MALLOCX_TCACHE_NONE | alignment_for(n, alignment) | (zero ? MALLOCX_ZERO : 0);
 	n = n < 16 ? 16 : n; /* no block of the range is of the 8-byte class */
@@ -452,40 +444,40 @@ void *bp_backend_large(size_t n, size_t alignment, bool zero)
 		p = je_mallocx(n, flags);
 	if (p != NULL)
 		note_large(p, je_sallocx(p, 0), alignment);
-	leave();
+	bp_guard_leave();
 	return p;
 }
 
 bool bp_backend_large_free(void *p)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return false;
 	if (bp_range_has(p))
 		bp_range_forget(p, BP_PAGE);
 	je_dallocx(p, MALLOCX_TCACHE_NONE);
-	leave();
+	bp_guard_leave();
 	return true;
 }
 
 bool bp_backend_large_resize(void *p, size_t n)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return false;
 	bool aligned = bp_range_has(p) && bp_range_start_of(p) == BP_TAG_HUGE && je_sallocx(p, 0) <= BP_CLASS_SIZE_MAX;
 	/* The block is what a new one of n bytes would be, or it stays as it was: blocks of slabs can't shrink. */
 	size_t got = je_xallocx(p, n, 0, 0);
 	note_large(p, got, aligned ? 2 * BP_PAGE : 1);
-	leave();
+	bp_guard_leave();
 	return got == je_nallocx(n, alignment_for(n, 1));
 }
 
 /* Even this changes something: the thread's cache of jemalloc's address map. */
 size_t bp_backend_usable(const void *p)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return 0;
 	size_t n = je_sallocx((void *)p, 0);
-	leave();
+	bp_guard_leave();
 	return n;
 }
 
@@ -510,15 +502,15 @@ static void on_arena(size_t *mib, unsigned arena)
 
 void bp_backend_purge(void)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return;
 	on_arena(purge_mib, pool_arena);
-	leave();
+	bp_guard_leave();
 }
 
 void bp_backend_decay(void)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return;
 	on_arena(decay_mib, MALLCTL_ARENAS_ALL);
 	if (!atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire)) {
@@ -527,15 +519,15 @@ void bp_backend_decay(void)
 			je_mallctlbymib(flush_mib, 2, NULL, NULL, &id, sizeof(id));
 		atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
 	}
-	leave();
+	bp_guard_leave();
 }
 
 void bp_backend_trim(void)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return;
 	on_arena(purge_mib, MALLCTL_ARENAS_ALL);
-	leave();
+	bp_guard_leave();
 }
 
 void bp_backend_print_stats(void)
@@ -554,7 +546,7 @@ void bp_backend_child(void)
 void bp_backend_stats(struct bp_backend_stats *out)
 {
 	*out = (struct bp_backend_stats){ 0 };
-	if (!enter())
+	if (!bp_guard_enter())
 		return;
 	uint64_t epoch = 1;
 	je_mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch));
@@ -563,7 +555,7 @@ void bp_backend_stats(struct bp_backend_stats *out)
 	out->metadata = size_setting("stats.metadata");
 	out->resident = size_setting("stats.resident");
 	out->mapped = size_setting("stats.mapped");
-	leave();
+	bp_guard_leave();
 }
 
 /* ---- straight to jemalloc ---- */
@@ -574,50 +566,30 @@ static void *refuse(void)
 	return NULL;
 }
 
-void *bp_backend_pass_malloc(size_t n)
+void *bp_pass_calloc(size_t n)
 {
-	if (!enter())
-		return refuse();
-	void *p = je_malloc(n);
-	leave();
-	return p;
-}
-
-bool bp_backend_pass_free(void *p)
-{
-	if (p == NULL)
-		return true;
-	if (!enter())
-		return false;
-	je_free(p);
-	leave();
-	return true;
-}
-
-void *bp_backend_pass_calloc(size_t n)
-{
-	if (!enter())
+	if (!bp_guard_enter())
 		return refuse();
 	void *p = je_calloc(1, n);
-	leave();
+	bp_guard_leave();
 	return p;
 }
 
-void *bp_backend_pass_aligned(size_t alignment, size_t n)
+void *bp_pass_aligned(size_t alignment, size_t n)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return refuse();
 	void *p = je_mallocx(n == 0 ? 1 : n, MALLOCX_LG_ALIGN(__builtin_ctzl(alignment)));
-	leave();
+	bp_guard_leave();
 	return p;
 }
 
-void *bp_backend_pass_realloc(void *p, size_t n)
+void *bp_pass_realloc(void *p, size_t n)
 {
-	if (!enter())
+	if (!bp_guard_enter())
 		return refuse();
 	void *fresh = je_realloc(p, n);
-	leave();
+	bp_guard_leave();
 	return fresh;
 }
 

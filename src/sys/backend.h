@@ -74,16 +74,6 @@ void bp_backend_trim(void);
 /* jemalloc's own statistics, to its message function. */
 void bp_backend_print_stats(void);
 
-/* ---- straight to jemalloc ----
- *
- * Refused like the rest where this thread is inside jemalloc already: NULL with ENOMEM, false. */
-
-void *bp_backend_pass_malloc(size_t n);
-void *bp_backend_pass_calloc(size_t n);
-void *bp_backend_pass_aligned(size_t alignment, size_t n);
-void *bp_backend_pass_realloc(void *p, size_t n);
-bool bp_backend_pass_free(void *p);
-
 /* jemalloc's own API, for the shim that exports it. is_plain: flags name no arena and no tcache. */
 bool bp_jemalloc_is_plain(size_t *alignment, bool *zero, int flags);
 void *bp_jemalloc_mallocx(size_t n, int flags);

@@ -4,12 +4,16 @@
  * slabs are taken, nothing is done for a thread that is inside jemalloc already.
  */
 #include "sys/backend.h"
+#include "sys/pass.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "support.h"
 #include "sys/range.h"
@@ -156,6 +160,17 @@ Test(backend, resizing_in_place_keeps_the_table_right)
 	}
 }
 
+/* Blocks aligned to more than a page are never kept, and are known by their tag. */
+Test(backend, resizing_an_aligned_block_leaves_it_one_of_no_class)
+{
+	start((size_t)1024 * MIB);
+	char *p = bp_backend_large(400000, 16 * BP_PAGE, false);
+	cr_assert_eq(bp_range_start_of(p), BP_TAG_HUGE);
+	cr_assert(bp_backend_large_resize(p, 200000));
+	cr_assert_lt(bp_backend_usable(p), 400000);
+	cr_assert_eq(bp_range_start_of(p), BP_TAG_HUGE);
+}
+
 Test(backend, what_is_purged_is_with_the_kernel_and_no_block_any_more)
 {
 	static void *blocks[512], *first;
@@ -190,7 +205,7 @@ Test(backend, where_the_range_is_full_blocks_come_from_outside, .timeout = 60)
 	cr_assert_not(bp_range_has(p));
 	cr_assert(atomic_load(&bp_range.incomplete), "releases would take it for foreign");
 	memset(p, 1, 4 * MIB);
-	bp_backend_pass_free(p);
+	bp_pass_free(p);
 	p = bp_backend_large(30 * MIB, 1, true);
 	cr_assert_not_null(p);
 	cr_assert_not(bp_range_has(p));
@@ -234,4 +249,69 @@ Test(backend, handlers_that_come_into_it_are_refused, .timeout = 60)
 	cr_assert_geq(atomic_load(&met), 20, "no signal came while the thread was inside");
 	cr_assert_eq(atomic_load(&let_in), 0);
 	cr_assert_not(bp_backend_busy());
+}
+
+/* ---- fork ---- */
+
+static void *blocks_of_256[64];
+static _Atomic bool stop;
+
+static void start_with_blocks(void)
+{
+	start((size_t)1024 * MIB);
+	cr_assert_eq(bp_backend_fill(blocks_of_256, 64, bp_class_of(256)), 64);
+	qsort(blocks_of_256, 64, sizeof(void *), compare);
+}
+
+/* Gives back four blocks, lowest first, and takes one: the last through the explicit tcache, the first where that is
+ * not used. The tcache is made by the first fill that finds a hole. */
+static void *give_back_four_and_take_one(void)
+{
+	void *p = NULL;
+	bp_backend_give_back(blocks_of_256 + 40, 1, bp_class_of(256));
+	bp_backend_fill(blocks_of_256 + 40, 1, bp_class_of(256));
+	bp_backend_give_back(blocks_of_256 + 20, 4, bp_class_of(256));
+	bp_backend_fill(&p, 1, bp_class_of(256));
+	return p;
+}
+
+/* Another thread may have been changing it. */
+Test(backend, a_child_leaves_alone_what_the_explicit_tcache_held)
+{
+	void *again[8];
+	start_with_blocks();
+	cr_assert_eq(give_back_four_and_take_one(), blocks_of_256[23], "the explicit tcache was not used");
+	bp_backend_child();
+	size_t n = bp_backend_fill(again, 8, bp_class_of(256));
+	for (size_t i = 0; i < n; i++)
+		for (int old = 20; old < 23; old++)
+			cr_assert_neq(again[i], blocks_of_256[old], "it came from the parent's tcache");
+}
+
+static void *fill_all_the_time(void *argument)
+{
+	void *blocks[64];
+	while (!stop)
+		bp_backend_give_back(blocks, bp_backend_fill(blocks, 64, bp_class_of(512)), bp_class_of(512));
+	return argument;
+}
+
+Test(backend, a_child_has_a_tcache_whoever_held_the_parents, .timeout = 60)
+{
+	pthread_t other;
+	start_with_blocks();
+	cr_assert_eq(pthread_create(&other, NULL, fill_all_the_time, NULL), 0);
+	for (int i = 0; i < 40; i++) {
+		int status = -1;
+		pid_t child = fork();
+		if (child == 0) {
+			alarm(5);
+			bp_backend_child();
+			_exit(give_back_four_and_take_one() != blocks_of_256[23]);
+		}
+		cr_assert_eq(waitpid(child, &status, 0), child);
+		cr_assert_eq(status, 0, "child %d: status %x", i, status);
+	}
+	stop = true;
+	pthread_join(other, NULL);
 }
