@@ -207,6 +207,69 @@ TEST(MALLOC_CONF_goes_before_it, T_SHIM, .env = "MALLOC_CONF=narenas:3")
 	CHECK(narenas() == 3);
 }
 
+static long decay_ms(void)
+{
+	MALLCTL;
+	ssize_t value = -2;
+	size_t size = sizeof(value);
+
+	CHECK(mallctl("arenas.dirty_decay_ms", &value, &size, NULL, 0) == 0);
+	return value;
+}
+
+static void set_epoch(const char *ms)
+{
+	FUNCTION(int, bufpool_option_set, const char *, const char *);
+
+	CHECK(bufpool_option_set("epoch_ms", ms) == 0);
+}
+
+/* Pages that only jemalloc knows of lie unused no longer than an epoch, unless somebody said otherwise. */
+TEST(pages_decay_within_an_epoch, T_SHIM)
+{
+	CHECK(decay_ms() == 1000);
+	set_epoch("300");
+	CHECK(decay_ms() == 300);
+}
+
+TEST(a_decay_time_of_the_users_stays, T_SHIM, .env = "MALLOC_CONF=dirty_decay_ms:7000")
+{
+	CHECK(decay_ms() == 7000);
+	set_epoch("300");
+	CHECK(decay_ms() == 7000);
+}
+
+/* What a hit could not keep: a child, because the harness expects the mode of the variant. */
+TEST(says_mode_pass)
+{
+	if (t_under_shim()) {
+		FUNCTION(int, bufpool_option_get, char *, size_t, const char *);
+		char mode[16] = "";
+
+		CHECK(bufpool_option_get(mode, sizeof(mode), "mode") == 0);
+		dprintf(STDERR_FILENO, "mode is %s\n", mode);
+	}
+}
+
+static void run_says_mode_pass(void *env)
+{
+	unsetenv("SHIM_PERCPU");
+	putenv(env);
+	execl("/proc/self/exe", "jemalloc_api", "says_mode_pass", (char *)NULL);
+	_exit(98);
+}
+
+TEST(MALLOC_CONF_that_hits_would_break_passes_through, T_SHIM)
+{
+	static char conf[][32] = {"MALLOC_CONF=zero:true", "MALLOC_CONF=junk:true", "MALLOC_CONF=junk:free"}, text[65536];
+
+	for (size_t i = 0; i < COUNT(conf); i++) {
+		t_note("%s", conf[i]);
+		CHECK(t_child(text, sizeof(text), run_says_mode_pass, conf[i]) == 0);
+		CHECK(strstr(text, "mode is pass"));
+	}
+}
+
 TEST(mallctl_by_name_and_by_mib, T_SHIM)
 {
 	MALLCTL;

@@ -9,6 +9,7 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
@@ -106,7 +107,7 @@ Test(backend, one_block_is_zero_where_that_is_asked)
 Test(backend, large_blocks_of_any_alignment)
 {
 	start((size_t)4096 * MIB);
-	static const size_t sizes[] = { 16, 100, 4097, 14336, 14337, 65537, 300000, 4194304, 4194305, 20000000 };
+	static const size_t sizes[] = { 1, 8, 16, 100, 4097, 14336, 14337, 65537, 300000, 4194304, 4194305, 20000000 };
 	for (size_t i = 0; i < U_COUNT(sizes); i++)
 		for (size_t alignment = 1; alignment <= 4 * MIB; alignment *= 8) {
 			char *p = bp_backend_large(sizes[i], alignment, alignment % 64 == 0);
@@ -116,6 +117,7 @@ Test(backend, large_blocks_of_any_alignment)
 			cr_assert_geq(usable, sizes[i]);
 			unsigned tag = bp_range_start_of(p);
 			cr_assert_neq(tag, 0, "%zu bytes aligned to %zu are no block", sizes[i], alignment);
+			cr_assert_geq(usable, 16, "a mark in the second word would lie in the next block");
 			if (tag != BP_TAG_HUGE)
 				cr_assert_eq(bp_class_size(tag - 1), usable);
 			else
@@ -189,7 +191,59 @@ Test(backend, what_is_purged_is_with_the_kernel_and_no_block_any_more)
 	cr_assert_eq(bp_range_start_of(first), 0);
 }
 
+/* ---- decay ---- */
+
+static ssize_t decay_ms(const char *name)
+{
+	ssize_t ms = -2;
+	size_t size = sizeof(ms);
+	return bp_jemalloc_mallctl(name, &ms, &size, NULL, 0) == 0 ? ms : -2;
+}
+
+static unsigned arenas_without_decay(void)
+{
+	unsigned arenas = 0, n = 0;
+	size_t size = sizeof(arenas);
+	cr_assert_eq(bp_jemalloc_mallctl("arenas.narenas", &arenas, &size, NULL, 0), 0);
+	for (unsigned i = 0; i < arenas; i++) {
+		char name[64];
+		snprintf(name, sizeof(name), "arena.%u.dirty_decay_ms", i);
+		n += decay_ms(name) == -1;
+	}
+	return n;
+}
+
+/* In the pool's arena nothing decays by itself, in the others in the time that was asked for. */
+Test(backend, pages_decay_in_the_time_of_an_epoch_but_for_the_pools)
+{
+	start((size_t)1024 * MIB);
+	bp_backend_large_free(bp_backend_large(MIB, 1, false));
+	cr_assert_eq(decay_ms("arenas.dirty_decay_ms"), 2000);
+	cr_assert_eq(decay_ms("arena.0.dirty_decay_ms"), 2000);
+	cr_assert_eq(arenas_without_decay(), 1);
+	bp_backend_set_decay(300);
+	cr_assert_eq(decay_ms("arenas.dirty_decay_ms"), 300);
+	cr_assert_eq(decay_ms("arena.0.dirty_decay_ms"), 300);
+	cr_assert_eq(arenas_without_decay(), 1);
+}
+
 /* ---- the range is full ---- */
+
+/* Blocks over the cap have an arena for each CPU, and address space stays with the arena that carved it. */
+Test(backend, where_the_range_is_full_another_cpus_arena_is_asked)
+{
+	if (u_cpu(1) < 0)
+		cr_skip_test("one CPU only");
+	start((size_t)128 * MIB);
+	u_pin(u_cpu(0));
+	void *p = bp_backend_large(100 * MIB, 1, false);
+	cr_assert(bp_range_has(p));
+	bp_backend_large_free(p);
+	u_pin(u_cpu(1));
+	void *q = bp_backend_large(90 * MIB, 1, false);
+	cr_assert(bp_range_has(q), "it lies outside, though the range has room");
+	bp_backend_large_free(q);
+}
 
 Test(backend, where_the_range_is_full_blocks_come_from_outside, .timeout = 60)
 {

@@ -7,9 +7,11 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -184,4 +186,45 @@ Test(options, confirm_conf_prints_what_can_be_read_again)
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	again[strcspn(again, "\n")] = '\0';
 	cr_assert_str_eq(err, again);
+}
+
+/* A copy of the program that belongs to somebody else and runs as that user. */
+static bool copy_set_uid(const char *path)
+{
+	static char bytes[1 << 16];
+	int from = open(U_START, O_RDONLY), to = open(path, O_WRONLY | O_CREAT | O_EXCL, 0700);
+	ssize_t n = 0;
+	while (from >= 0 && to >= 0 && (n = read(from, bytes, sizeof(bytes))) > 0)
+		if (write(to, bytes, (size_t)n) != n)
+			break;
+	bool done = from >= 0 && to >= 0 && n == 0 && fchown(to, 65534, (gid_t)-1) == 0 && fchmod(to, 04755) == 0;
+	close(from);
+	close(to);
+	return done;
+}
+
+static char set_uid[64];
+
+static void start_set_uid(void)
+{
+	char *const argv[] = { set_uid, NULL };
+	char *const envp[] = { (char *)"BUFPOOL_CONF=cap:8k,epoch_ms:20,confirm_conf:true", NULL };
+	execve(set_uid, argv, envp);
+	_exit(9);
+}
+
+Test(options, a_set_uid_program_reads_none)
+{
+	char err[4096];
+	snprintf(set_uid, sizeof(set_uid), "/tmp/unit-options-%d", (int)getpid());
+	bool copied = copy_set_uid(set_uid);
+	int status = copied ? u_in_child(start_set_uid, err, sizeof(err)) : -1;
+	unlink(set_uid);
+	if (!copied)
+		cr_skip_test("only root can give a program to somebody else");
+	cr_assert(WIFEXITED(status));
+	if (!(WEXITSTATUS(status) & 2))
+		cr_skip_test("set-uid has no effect here");
+	cr_assert_eq(WEXITSTATUS(status), 3, "the environment was read");
+	cr_assert_str_eq(err, "");
 }

@@ -11,10 +11,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -125,6 +128,47 @@ Test(os, files_are_read_as_far_as_there_is_room)
 	unlink(path);
 }
 
+static char fifo[64];
+
+static void *read_the_fifo(void *text)
+{
+	bp_os_read_file(text, 16, fifo);
+	return NULL;
+}
+
+/* Its flags while somebody reads; -1: nobody has it open. */
+static int flags_of_the_reader(int except)
+{
+	char link[64], target[64];
+	for (int fd = 3; fd < 100; fd++) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		ssize_t n = readlink(link, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = '\0';
+		if (fd != except && strcmp(target, fifo) == 0)
+			return fcntl(fd, F_GETFD);
+	}
+	return -1;
+}
+
+Test(os, a_file_is_closed_again_and_no_child_gets_it_meanwhile)
+{
+	char text[16] = "";
+	pthread_t reader;
+	snprintf(fifo, sizeof(fifo), "/tmp/unit-os-%d", (int)getpid());
+	cr_assert_eq(mkfifo(fifo, 0600), 0);
+	cr_assert_eq(pthread_create(&reader, NULL, read_the_fifo, text), 0);
+	int writer = open(fifo, O_WRONLY); /* waits for the reader */
+	int flags = flags_of_the_reader(writer);
+	cr_assert_eq(write(writer, "content", 7), 7);
+	close(writer);
+	pthread_join(reader, NULL);
+	int left = flags_of_the_reader(-1);
+	unlink(fifo);
+	cr_assert_str_eq(text, "content");
+	cr_assert_eq(flags, FD_CLOEXEC);
+	cr_assert_eq(left, -1, "it is still open");
+}
+
 Test(os, the_environment_is_searched_for_whole_names)
 {
 	setenv("UNIT_OS_LONGER", "longer", 1);
@@ -167,6 +211,58 @@ Test(os, memory_is_what_the_machine_or_the_group_has)
 	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	cr_assert_leq(bp_os_memory_limit(), machine);
 	cr_assert_geq(bp_os_memory_limit(), (uint64_t)8 << 20);
+}
+
+/* A file over another in this process's own view of the file system. */
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		_exit(1);
+	close(fd);
+}
+
+static void read_limits_of_groups(void)
+{
+	char own[64];
+	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("tmpfs", "/sys/fs/cgroup", "tmpfs", 0, NULL) != 0)
+		_exit(77);
+	snprintf(own, sizeof(own), "/proc/%d/cgroup", (int)getpid());
+	put("/sys/fs/cgroup/own", "1:cpu:/elsewhere\n0::/outer/inner\n");
+	if (mount("/sys/fs/cgroup/own", own, NULL, MS_BIND, NULL) != 0)
+		_exit(77);
+	if (mkdir("/sys/fs/cgroup/outer", 0700) != 0 || mkdir("/sys/fs/cgroup/outer/inner", 0700) != 0)
+		_exit(1);
+	put("/sys/fs/cgroup/outer/inner/memory.max", "max\n");
+	put("/sys/fs/cgroup/outer/memory.max", "50331648\n");
+	if (bp_os_memory_limit() != 50331648)
+		_exit(2);
+	put("/sys/fs/cgroup/outer/inner/memory.max", "16777216\n");
+	if (bp_os_memory_limit() != 16777216)
+		_exit(3);
+	put("/sys/fs/cgroup/outer/inner/memory.max", "67108864\n");
+	if (bp_os_memory_limit() != 50331648)
+		_exit(4);
+}
+
+Test(os, of_the_groups_it_is_in_the_tightest_limit_counts)
+{
+	char err[256];
+	int status = u_in_child(read_limits_of_groups, err, sizeof(err));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		cr_skip_test("only root can mount");
+	cr_assert_eq(status, 0, "status %x", status);
+}
+
+Test(os, valgrind_is_known_by_what_it_preloads)
+{
+	unsetenv("LD_PRELOAD");
+	cr_assert_not(bp_os_emulated());
+	setenv("LD_PRELOAD", "/usr/lib/libsomething.so", 1);
+	cr_assert_not(bp_os_emulated());
+	setenv("LD_PRELOAD", "/usr/libexec/valgrind/vgpreload_core-amd64-linux.so:/usr/lib/libsomething.so", 1);
+	cr_assert(bp_os_emulated());
 }
 
 /* A fork inherits AT_RANDOM: only another program would see another value, but it must not be a constant of ours. */

@@ -95,11 +95,33 @@ Test(pool, passing_can_be_switched_and_blocks_find_their_way)
 
 Test(pool, in_pass_mode_nothing_is_kept)
 {
-	u_start("mode:pass");
+	u_options("mode:pass");
 	void *p = u_get(U_SIZE, false);
 	cr_assert_not(bp_range_has(p));
 	bp_pool_release(U_POOL, p);
 	cr_assert_eq(u_account(U_SIZE).created, 0);
+}
+
+/* A pool would hide from it what it looks for. */
+Test(pool, under_valgrind_everything_passes)
+{
+	setenv("LD_PRELOAD", "/usr/libexec/valgrind/vgpreload_memcheck-amd64-linux.so", 1);
+	void *p = u_get(U_SIZE, false);
+	cr_assert_not(bp_range_has(p));
+	bp_pool_release(U_POOL, p);
+	cr_assert_eq(u_account(U_SIZE).created, 0);
+}
+
+/* It has no restartable sequences. */
+Test(pool, under_valgrind_the_portable_mode_serves_whoever_asks_for_one)
+{
+	setenv("LD_PRELOAD", "/usr/libexec/valgrind/vgpreload_memcheck-amd64-linux.so", 1);
+	u_start("percpu:rseq");
+	cr_assert_eq(bp_percpu_mode(), BP_PERCPU_FALLBACK);
+	void *p = u_get(U_SIZE, false);
+	cr_assert(bp_range_has(p));
+	bp_pool_release(U_POOL, p);
+	u_assert_balance(0);
 }
 
 Test(pool, in_the_portable_mode_small_classes_pass)

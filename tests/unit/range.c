@@ -9,6 +9,8 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "support.h"
 
@@ -192,6 +194,66 @@ Test(range, a_large_block_starts_at_its_first_byte_only)
 	}
 }
 
+Test(range, a_block_is_of_one_class_whatever_else_would_fit)
+{
+	start();
+	for (unsigned class = 1; class < BP_CLASS_COUNT_SLAB; class++) {
+		size_t size = bp_class_size(class);
+		char *p = bp_range_carve(NULL, 16 * BP_PAGE, BP_PAGE);
+		bp_range_note_slab(p, class);
+		for (unsigned block = 0; block < bp_classes[class].slab_blocks; block += 1 + block / 8)
+			for (unsigned tag = 1; tag <= BP_TAG_HUGE; tag++)
+				cr_assert_eq(bp_range_starts_as(tag, p + block * size), tag == class + 1,
+					     "block %u of class %u passes for tag %u", block, class, tag);
+	}
+}
+
+Test(range, what_is_purged_reads_as_zero_and_is_no_block_any_more)
+{
+	start();
+	unsigned class = bp_class_of(48);
+	size_t bytes = bp_classes[class].slab_pages * BP_PAGE;
+	char *p = bp_range_carve(NULL, 3 * bytes, BP_PAGE);
+	for (size_t at = 0; at < 3 * bytes; at += bytes)
+		bp_range_note_slab(p + at, class);
+	memset(p, 1, 3 * bytes);
+	cr_assert(bp_range_purge(p + bytes, bytes));
+	for (size_t at = 0; at < bytes; at += 16)
+		cr_assert(bp_range_start_of(p + bytes + at) == 0 && p[bytes + at] == 0);
+	cr_assert(bp_range_start_of(p) == class + 1 && p[bytes - 1] == 1, "the slab before went, too");
+	cr_assert(bp_range_start_of(p + 2 * bytes) == class + 1 && p[2 * bytes] == 1, "the slab behind went, too");
+}
+
+/* So many entries that whole pages of the table go back to the kernel. */
+Test(range, a_block_of_80_MiB_clears_its_own_entries_and_no_others)
+{
+	start();
+	enum { BEFORE = 37, BYTES = 80 * MIB };
+	char *p = bp_range_carve(NULL, BEFORE * BP_PAGE + BYTES + BP_PAGE, BP_PAGE), *block = p + BEFORE * BP_PAGE;
+	for (size_t at = 0; at <= BEFORE * BP_PAGE + BYTES; at += BP_PAGE)
+		bp_range_note_slab(p + at, 1);
+	bp_range_note_large(block, BYTES, BP_TAG_HUGE);
+	for (char *at = p; at < block; at += BP_PAGE)
+		cr_assert_eq(bp_range_start_of(at), 2, "an entry before it is gone");
+	cr_assert_eq(bp_range_start_of(block), BP_TAG_HUGE);
+	for (size_t at = BP_PAGE; at < BYTES; at += BP_PAGE)
+		cr_assert_eq(bp_range_start_of(block + at), 0, "an old entry is left at %zu", at);
+	cr_assert_eq(bp_range_start_of(block + BYTES), 2, "an entry behind it is gone");
+}
+
+Test(range, a_page_belongs_to_the_block_that_reaches_it)
+{
+	start();
+	unsigned class = bp_class_of(20480);
+	char *p = bp_range_carve(NULL, 16 * BP_PAGE, BP_PAGE);
+	cr_assert_eq(bp_range_around(p), 0);
+	bp_range_note_large(p + BP_PAGE, 20480, class + 1);
+	cr_assert_eq(bp_range_around(p + 10), 0);
+	cr_assert_eq(bp_range_around(p + BP_PAGE + 10), class + 1);
+	cr_assert_eq(bp_range_around(p + BP_PAGE + 20479), class + 1);
+	cr_assert_eq(bp_range_around(p + BP_PAGE + 20480), 0, "it ended before that page");
+}
+
 Test(range, marks_differ_from_block_to_block_and_from_what_programs_write)
 {
 	start();
@@ -200,6 +262,87 @@ Test(range, marks_differ_from_block_to_block_and_from_what_programs_write)
 	cr_assert_neq(bp_mark_value(p), bp_mark_value(p + 16));
 	cr_assert_neq(bp_mark_value(p), 0);
 	cr_assert_neq(bp_mark_value(p), (uintptr_t)p);
+}
+
+/* ---- huge pages ---- */
+
+static void need_huge_pages(void)
+{
+	if (access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) != 0)
+		cr_skip_test("this kernel has no transparent huge pages");
+}
+
+static void grow_to_64_MiB(void)
+{
+	bp_range_carve(NULL, 16 * MIB, BP_PAGE);
+	bp_range_carve(NULL, 48 * MIB, BP_PAGE);
+}
+
+static size_t huge_bytes(size_t from, size_t bytes)
+{
+	return u_mapped(bp_range.base + from, bytes).huge;
+}
+
+Test(range, huge_pages_are_asked_for_behind_the_first_16_MiB)
+{
+	need_huge_pages();
+	start();
+	grow_to_64_MiB();
+	cr_assert_eq(huge_bytes(0, 16 * MIB), 0, "small programs pay for whole huge pages");
+	cr_assert_eq(huge_bytes(16 * MIB, 48 * MIB), 48 * MIB);
+}
+
+Test(range, huge_pages_are_asked_for_only_where_they_are_wanted)
+{
+	cr_assert(bp_range_start((size_t)256 * MIB, false));
+	grow_to_64_MiB();
+	cr_assert_eq(huge_bytes(0, 64 * MIB), 0);
+}
+
+/* Else khugepaged fills the hole again. */
+Test(range, a_huge_page_that_is_given_back_in_part_is_none_any_more)
+{
+	need_huge_pages();
+	start();
+	grow_to_64_MiB();
+	cr_assert(bp_range_purge(bp_range.base + 20 * MIB + BP_PAGE, 6 * MIB - 2 * BP_PAGE));
+	cr_assert_eq(huge_bytes(20 * MIB, 2 * MIB), 0, "the first one is given back but for a page");
+	cr_assert_eq(huge_bytes(24 * MIB, 2 * MIB), 0, "and so is the last one");
+	cr_assert_eq(huge_bytes(22 * MIB, 2 * MIB), 2 * MIB, "this one was given back whole");
+	cr_assert_eq(huge_bytes(18 * MIB, 2 * MIB), 2 * MIB);
+	cr_assert_eq(huge_bytes(26 * MIB, 2 * MIB), 2 * MIB);
+}
+
+/* ---- fork ---- */
+
+static _Atomic bool stop;
+
+static void *carve_all_the_time(void *argument)
+{
+	while (!stop)
+		bp_range_carve(NULL, 2 * MIB, BP_PAGE);
+	return argument;
+}
+
+/* The other thread holds the lock most of the time, in system calls. */
+Test(range, a_child_carves_whatever_other_threads_were_at, .timeout = 60)
+{
+	pthread_t other;
+	cr_assert(bp_range_start((size_t)64 << 30, false));
+	cr_assert_eq(pthread_create(&other, NULL, carve_all_the_time, NULL), 0);
+	for (int i = 0; i < 40; i++) {
+		int status = -1;
+		pid_t child = fork();
+		if (child == 0) {
+			alarm(5);
+			bp_range_child();
+			_exit(bp_range_carve(NULL, BP_PAGE, BP_PAGE) == NULL);
+		}
+		cr_assert_eq(waitpid(child, &status, 0), child);
+		cr_assert_eq(status, 0, "child %d: status %x", i, status);
+	}
+	stop = true;
+	pthread_join(other, NULL);
 }
 
 /* ---- limits ---- */

@@ -93,6 +93,7 @@ struct u_mapped u_mapped(const void *start, size_t bytes)
 			all.size += size;
 			all.resident += resident;
 			all.dumped += strstr(line, " dd") == NULL ? size : 0;
+			all.huge += strstr(line, " hg") != NULL ? size : 0;
 		}
 	}
 	if (maps != NULL)

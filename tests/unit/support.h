@@ -32,9 +32,10 @@ void u_need_rseq(void);
 /* A line of /proc/self/status, in KiB. */
 size_t u_status_kb(const char *key);
 
-/* Mappings that touch [start, start + bytes): their pages in all, those resident, those a core file would hold. */
+/* Mappings that touch [start, start + bytes): their bytes in all, those resident, those a core file would hold, those for
+ * which huge pages were asked. */
 struct u_mapped {
-	size_t size, resident, dumped;
+	size_t size, resident, dumped, huge;
 };
 struct u_mapped u_mapped(const void *start, size_t bytes);
 
