@@ -258,3 +258,16 @@ Test(statistics, before_first_use_all_is_zero)
 	cr_assert_eq(s.acquired + s.released + s.in_use + s.misuse, 0);
 	cr_assert_eq(t_imbalance(&s), 0);
 }
+
+/* Each thread adds its own in rows; what a thread asks for has all of its calls in it. */
+Test(statistics, calls_that_pass_through_are_counted_each)
+{
+	uint64_t before;
+
+	cr_assert_eq(bufpool_option_set("mode", "pass"), 0);
+	before = t_stats().passed_through;
+	for (int i = 1; i <= 1000; i++) {
+		bufpool_release(bufpool_acquire(100));
+		cr_assert_eq(t_stats().passed_through, before + i);
+	}
+}

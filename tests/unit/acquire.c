@@ -91,6 +91,47 @@ Test(acquire, a_large_block_is_stolen_from_another_cpu)
 	u_assert_balance(size);
 }
 
+/* Each costs that CPU an interrupt. Other work on this one may take the pause itself: not every round of the test has to
+ * see it. */
+Test(acquire, it_is_not_stolen_twice_at_once)
+{
+	u_need_rseq();
+	unsigned refused = 0;
+	u_start(NULL);
+	if (u_cpu(1) < 0)
+		cr_skip_test("one CPU");
+	for (int round = 0; round < 20; round++) {
+		bp_epoch_trim(U_POOL, 0);
+		u_pin(u_cpu(0));
+		u_acquire(blocks, 3, U_SIZE);
+		u_release(blocks, 3);
+		u_pin(u_cpu(1));
+		uint64_t stolen = u_account(U_SIZE).from_steal;
+		atomic_store(&U_POOL->last_steal, bp_os_now_ns());
+		void *p = acquire();
+		refused += u_account(U_SIZE).from_steal == stolen;
+		bp_pool_release(U_POOL, p);
+	}
+	cr_assert_gt(refused, 0);
+	u_assert_balance(0);
+}
+
+/* One of a magazine is handed out; what of the others finds no room on this CPU stays where it was. */
+Test(acquire, what_finds_no_room_goes_back_to_its_level)
+{
+	u_start(NULL);
+	u_acquire(blocks, 60, U_SIZE);
+	uint64_t created = u_account(U_SIZE).created;
+	to_level(bp_pool_shared(U_POOL, bp_pool_epoch(U_POOL)), blocks, 60);
+	acquire();
+	cr_assert_lt(u_on_cpus(U_SIZE), 59, "all of them had room");
+	u_assert_balance(U_SIZE);
+	for (int i = 1; i < 60; i++)
+		acquire();
+	cr_assert_eq(u_account(U_SIZE).created, created);
+	u_assert_balance(60 * U_SIZE);
+}
+
 Test(acquire, small_blocks_are_not_stolen)
 {
 	size_t size = 16384;
@@ -187,6 +228,33 @@ Test(acquire, a_block_that_was_written_to_is_set_aside)
 	for (int i = 0; i < 200; i++)
 		cr_assert_neq(acquire(), victim, "it is never used again");
 	u_assert_balance(201 * U_SIZE);
+}
+
+/* The same wherever it lay. */
+Test(acquire, what_was_written_to_in_a_level_or_on_another_cpu_is_set_aside)
+{
+	u_start("misuse:report");
+	u_acquire(blocks, 5, U_SIZE);
+	struct bp_account before = u_account(U_SIZE);
+	to_level(bp_pool_shared(U_POOL, bp_pool_epoch(U_POOL)), blocks, 2);
+	to_level(bp_pool_victim(U_POOL, bp_pool_epoch(U_POOL)), blocks + 2, 1);
+	u_release(blocks + 3, 1);
+	memset(blocks[1], 0x41, U_SIZE);
+	memset(blocks[2], 0x41, U_SIZE);
+	unsigned aside = 2;
+	if (u_cpu(1) >= 0 && bp_percpu_mode() == BP_PERCPU_RSEQ) {
+		memset(blocks[3], 0x41, U_SIZE);
+		u_pin(u_cpu(1));
+		aside = 3;
+	}
+	for (int i = 0; i < 100; i++) {
+		atomic_store(&U_POOL->last_steal, 0);
+		void *p = acquire();
+		for (unsigned j = 1; j <= aside; j++)
+			cr_assert_neq(p, blocks[j], "block %u was written to", j);
+	}
+	cr_assert_eq(u_account(U_SIZE).set_aside, aside);
+	cr_assert_eq(u_account(U_SIZE).acquired, before.acquired + 100, "what is set aside counts as acquired");
 }
 
 Test(acquire, sizes_over_everything_are_refused)

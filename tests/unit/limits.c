@@ -141,6 +141,58 @@ static void work_with_little_address_space(void)
 	_exit(0);
 }
 
+static size_t take_all(size_t n, size_t most, void **last)
+{
+	size_t got = 0;
+	void *p;
+	*last = NULL;
+	while (got < most && (p = u_get(n, false)) != NULL) {
+		*(void **)p = *last;
+		*last = p;
+		got += n;
+	}
+	return got;
+}
+
+static void release_all(void *last)
+{
+	for (void *p; (p = last) != NULL;) {
+		last = *(void **)p;
+		bp_pool_release(U_POOL, p);
+	}
+}
+
+/* All memory is cached as blocks of one size, and blocks of another are asked for. */
+static void take_what_is_cached_otherwise(void)
+{
+	struct rlimit little = { 0, RLIM_INFINITY };
+	void *last;
+	room = 200 * MIB;
+	little.rlim_cur = (u_status_kb("VmSize") << 10) + room;
+	if (setrlimit(RLIMIT_AS, &little) != 0)
+		_exit(77);
+	u_options("epoch_ms:3600000,budget:1g");
+	size_t all = take_all(65536, 2 * room, &last);
+	release_all(last);
+	if (all < room / 8 || all >= 2 * room || u_account(65536).cached * 65536 < all / 2)
+		_exit(1);
+	if (take_all(U_SIZE, all, &last) < all / 2)
+		_exit(2);
+	release_all(last);
+	if (u_account(U_SIZE).cached * U_SIZE < all / 4)
+		_exit(3);
+	if (take_all(MIB, all, &last) < all / 2)
+		_exit(4);
+	_exit(0);
+}
+
+Test(limits, what_is_cached_is_no_reason_to_fail, .timeout = 60)
+{
+	char err[512];
+	int status = u_in_child(take_what_is_cached_otherwise, err, sizeof(err));
+	cr_assert_eq(status, 0, "status %x: %s", status, err);
+}
+
 static void works_in(size_t bytes)
 {
 	char err[512];

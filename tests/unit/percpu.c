@@ -6,8 +6,15 @@
 #include "percpu/percpu.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "percpu/fallback.h"
 #include "support.h"
@@ -325,8 +332,14 @@ Test(percpu, a_cpu_that_is_numbered_beyond_what_is_possible_is_none)
 {
 	EACH_MODE(s) {
 		struct bp_slabs fewer = s.slabs;
-		fewer.cpus = (unsigned)s.cpu;
+		fewer.cpus = 0;
 		cr_assert_eq(bp_percpu_enter(fewer, 0), -1);
+		if (u_cpu(1) <= 0)
+			continue;
+		u_pin(u_cpu(1));
+		fewer.cpus = (unsigned)u_cpu(1);
+		cr_assert_eq(bp_percpu_enter(fewer, 0), -1);
+		u_pin(s.cpu);
 	}
 }
 
@@ -355,6 +368,30 @@ Test(percpu, where_there_is_no_rseq_the_portable_mode_serves)
 	cr_assert_eq(bp_percpu_mode(), mode);
 	cr_assert_eq(bp_percpu_start(BP_PERCPU_FALLBACK), BP_PERCPU_FALLBACK);
 	cr_assert_eq(bp_percpu_start(BP_PERCPU_PASS), BP_PERCPU_PASS);
+}
+
+/* A sandbox that knows membarrier not: what lies on idle CPUs could never be taken from them. */
+static void start_without_membarrier(void)
+{
+	struct sock_filter refuse[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { U_COUNT(refuse), refuse };
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		_exit(77);
+	_exit(bp_percpu_start(BP_PERCPU_RSEQ) == BP_PERCPU_FALLBACK ? 0 : 1);
+}
+
+Test(percpu, without_a_way_to_stop_another_cpu_the_portable_mode_serves)
+{
+	char err[256];
+	int status = u_in_child(start_without_membarrier, err, sizeof(err));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		cr_skip_test("this kernel filters no system calls");
+	cr_assert_eq(status, 0, "status %x", status);
 }
 
 /* ---- taking ---- */

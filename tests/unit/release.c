@@ -165,3 +165,16 @@ Test(release, without_magazines_nothing_is_lost, .timeout = 60)
 	cr_assert_not_null(p);
 	u_assert_balance(U_SIZE);
 }
+
+/* What the other slow paths move, when there is none. */
+Test(release, without_magazines_whole_rows_go_back_at_once, .timeout = 60)
+{
+	u_start(NULL);
+	u_acquire(blocks, 150, U_SIZE);
+	while (bp_magazine_new() != 0)
+		;
+	atomic_fetch_add(&U_POOL->counts[u_class(U_SIZE)].released, 150);
+	bp_pool_put_blocks(U_POOL, bp_pool_shared(U_POOL, bp_pool_epoch(U_POOL)), u_class(U_SIZE), blocks, 150);
+	cr_assert_eq(u_account(U_SIZE).dropped_budget, 150);
+	u_assert_balance(0);
+}

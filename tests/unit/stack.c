@@ -115,6 +115,17 @@ Test(stack, a_table_that_is_full_says_so, .timeout = 60)
 	cr_assert_eq(bp_magazine_new(), last);
 }
 
+/* Behind the rows lie the links, which it must not take for more rows. */
+Test(stack, a_small_table_ends_where_it_was_told)
+{
+	enum { SMALL = 65 * 256 };
+	uint32_t n = 0;
+	cr_assert(bp_magazines_start(SMALL));
+	while (bp_magazine_new() != 0)
+		n++;
+	cr_assert_eq(n, SMALL - 1);
+}
+
 Test(stack, the_memory_of_free_ones_goes_back)
 {
 	enum { MANY = 16384 };
