@@ -146,3 +146,29 @@ Test(invalid, write_after_release_is_found_at_the_hand_out)
 		expect_abort(write_after_release, crime(written[i]), "write after release",
 			     bufpool_good_size(written[i]));
 }
+
+/* ---- no pool ---- */
+
+static void use_no_pool(void *shared)
+{
+	struct crime *c = shared;
+	struct bufpool *pool = t_launder(c);
+
+	c->address = (uintptr_t)pool;
+	if (c->how == 0)
+		bufpool_release(bufpool_acquire_from(pool, 100));
+	else if (c->how == 1)
+		bufpool_advance_epoch(pool);
+	else
+		bufpool_trim(pool, 0);
+}
+
+Test(invalid, a_pool_that_was_never_made)
+{
+	for (int how = 0; how < 3; how++) {
+		struct crime *c = crime(100);
+
+		c->how = how;
+		expect_abort(use_no_pool, c, "foreign release", 0);
+	}
+}

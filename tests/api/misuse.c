@@ -112,23 +112,6 @@ Test(misuse, double_release_in_one_call)
 	expect_abort(release_twice_in_one_call, crime(200), "double release", 224);
 }
 
-static void write_after_release(void *shared)
-{
-	struct crime *c = shared;
-	unsigned char *p = bufpool_acquire(c->n), *again = t_launder(p);
-
-	c->address = (uintptr_t)p;
-	bufpool_release(p);
-	memset(again, 0x41, 16);
-	bufpool_release(bufpool_acquire(c->n));
-}
-
-Test(misuse, write_after_release)
-{
-	for (size_t i = 0; i < T_COUNT(within_cap); i++)
-		expect_abort(write_after_release, crime(within_cap[i]), "write after release", bufpool_good_size(within_cap[i]));
-}
-
 /* Over the cap the block is gone: it is a double release or no block at all, but never silence. */
 Test(misuse, double_release_over_the_cap_aborts)
 {

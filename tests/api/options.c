@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(options, .timeout = 30);
 
@@ -129,6 +130,7 @@ Test(options, what_start_up_fixed_is_EPERM)
 	cr_assert_str_eq(get("percpu"), before);
 	cr_assert_eq(bufpool_option_set("cap", "8192"), -EPERM, "after first use");
 	cr_assert_str_eq(get("cap"), "65536");
+	cr_assert_eq(bufpool_option_set("backend", "shared"), -EPERM);
 }
 
 Test(options, mode_pass_goes_straight_to_jemalloc_and_back)
@@ -212,6 +214,36 @@ Test(options, stats_print_prints_at_exit)
 	cr_assert_gt(strlen(r.text), 100, "%s", r.text);
 	t_helper(&r, "use", NULL, NULL);
 	cr_assert_str_eq(r.text, "");
+}
+
+static void run_into_file(char *text, size_t size, const char *name)
+{
+	char conf[128];
+	struct t_result r;
+	FILE *f;
+
+	snprintf(conf, sizeof(conf), "stats_print:true,stats_path:%s", name);
+	t_helper(&r, "use", NULL, conf);
+	cr_assert(t_exited(&r, 0));
+	cr_assert_str_eq(r.text, "");
+	f = fopen(name, "r");
+	cr_assert_not_null(f, "%s was not written", name);
+	text[fread(text, 1, size - 1, f)] = '\0';
+	fclose(f);
+	remove(name);
+}
+
+Test(options, stats_path_says_where_and_by_its_end_how)
+{
+	static char text[65536];
+	char name[64];
+
+	snprintf(name, sizeof(name), "/tmp/api-options-%d.json", (int)getpid());
+	run_into_file(text, sizeof(text), name);
+	cr_assert_eq(strncmp(text, "{\"version\": ", 12), 0, "%s", text);
+	snprintf(name, sizeof(name), "/tmp/api-options-%d.txt", (int)getpid());
+	run_into_file(text, sizeof(text), name);
+	cr_assert_eq(strncmp(text, "bufpool ", 8), 0, "%s", text);
 }
 
 Test(options, every_mode_works)

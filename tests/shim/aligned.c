@@ -67,6 +67,20 @@ TEST(posix_memalign_errors)
 	CHECK(p == before);
 }
 
+/* It returns its errors. */
+TEST(posix_memalign_leaves_errno_alone, T_SHIM)
+{
+	void *p;
+
+	errno = 4711;
+	CHECK(posix_memalign(&p, 24, 100) == EINVAL);
+	CHECK(posix_memalign(&p, 64, SIZE_MAX) == ENOMEM);
+	CHECK(posix_memalign(&p, 16, PTRDIFF_MAX) == ENOMEM);
+	CHECK(posix_memalign(&p, 65536, 1 << 20) == 0);
+	free(p);
+	CHECK(errno == 4711);
+}
+
 TEST(aligned_alloc_aligns)
 {
 	for (size_t alignment = 1; alignment <= (4 << 20); alignment *= 2)

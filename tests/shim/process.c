@@ -4,6 +4,7 @@
  */
 #include "harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -248,4 +249,63 @@ TEST(system_and_popen_while_threads_allocate)
 		free(line);
 	}
 	end();
+}
+
+/* ---- the helper thread ---- */
+
+/* Of the other threads of this process: how many there are, and which signals all of them block. */
+static int other_threads(uint64_t *blocked)
+{
+	char path[64], line[256];
+	DIR *tasks = opendir("/proc/self/task");
+	int n = 0;
+
+	*blocked = UINT64_MAX;
+	for (struct dirent *entry; tasks && (entry = readdir(tasks));) {
+		unsigned long mask;
+		FILE *f;
+
+		if (atoi(entry->d_name) == 0 || atoi(entry->d_name) == (int)getpid())
+			continue;
+		n++;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+		f = fopen(path, "r");
+		while (f && fgets(line, sizeof(line), f))
+			if (sscanf(line, "SigBlk: %lx", &mask) == 1)
+				*blocked &= mask;
+		if (f)
+			fclose(f);
+	}
+	if (tasks)
+		closedir(tasks);
+	return n;
+}
+
+/* A handler of the program's never runs on it. What can't be blocked is not asked for. */
+static bool one_helper_without_signals(void)
+{
+	uint64_t blocked, asked = 1ull << (SIGTERM - 1) | 1ull << (SIGUSR1 - 1) | 1ull << (SIGALRM - 1) | 1ull << (SIGCHLD - 1);
+
+	return other_threads(&blocked) == 1 && (blocked & asked) == asked;
+}
+
+static void look_for_a_helper(void *unused)
+{
+	(void)unused;
+	_exit(one_helper_without_signals() ? 0 : 9);
+}
+
+TEST(the_helper_takes_no_signals_and_is_there_after_a_fork, T_POOL, .conf = "background:true")
+{
+	char text[256];
+
+	CHECK(one_helper_without_signals());
+	CHECK(t_child(text, sizeof(text), look_for_a_helper, NULL) == 0);
+}
+
+TEST(there_is_no_helper_unasked)
+{
+	uint64_t blocked;
+
+	CHECK(other_threads(&blocked) == 0);
 }

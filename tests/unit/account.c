@@ -134,6 +134,15 @@ Test(account, the_budget_follows_the_higher_of_two_peaks)
 	cr_assert_eq(bp_account_budget(U_POOL), 4096);
 }
 
+Test(account, without_an_option_an_eighth_of_the_memory_is_the_limit)
+{
+	u_start(NULL);
+	cr_assert_eq(U_POOL->memory_limit, bp_os_memory_limit());
+	U_POOL->memory_limit = (uint64_t)32 << 30;
+	bp_pool_outside(U_POOL, (int64_t)16 << 30);
+	cr_assert_eq(bp_account_budget(U_POOL), (uint64_t)4 << 30);
+}
+
 Test(account, only_cpus_that_were_used_count)
 {
 	u_start(NULL);

@@ -59,10 +59,13 @@ Test(acquire, own_cpu_then_shared_then_victim_then_jemalloc)
 Test(acquire, what_is_queued_is_not_handed_out)
 {
 	u_start(NULL);
-	u_acquire(blocks, 4, U_SIZE);
+	u_acquire(blocks, 8, U_SIZE);
 	to_level(&U_POOL->over, blocks, 4);
+	to_level(bp_pool_queue(U_POOL, bp_pool_epoch(U_POOL)), blocks + 4, 4);
+	atomic_store(&U_POOL->giving, true); /* and stays there */
 	void *p = u_get(U_SIZE, false);
 	cr_assert_eq(u_account(U_SIZE).from_shared + u_account(U_SIZE).from_victim, 0);
+	cr_assert_eq(u_account(U_SIZE).queued, 8);
 	bp_pool_release(U_POOL, p);
 	u_assert_balance(0);
 }
@@ -91,8 +94,8 @@ Test(acquire, a_large_block_is_stolen_from_another_cpu)
 	u_assert_balance(size);
 }
 
-/* Each costs that CPU an interrupt. Other work on this one may take the pause itself: not every round of the test has to
- * see it. */
+/* Each costs that CPU an interrupt. Other work on this one may take as long as the pause: not every round of the test
+ * has to see it. */
 Test(acquire, it_is_not_stolen_twice_at_once)
 {
 	u_need_rseq();

@@ -142,6 +142,39 @@ Test(epoch, one_thread_wins_the_boundary)
 	cr_assert_eq(bp_pool_epoch(U_POOL), epoch + 1);
 }
 
+enum { ROUNDS = 3000 };
+static _Atomic unsigned begun, ended;
+
+static void *poll_in_rounds(void *unused)
+{
+	for (unsigned round = 1; round <= ROUNDS; round++) {
+		while (atomic_load(&begun) < round)
+			;
+		bp_epoch_poll(U_POOL, -1, 0);
+		atomic_fetch_add(&ended, 1);
+	}
+	return unused;
+}
+
+/* The same moment after moment, since they must come within nanoseconds of each other to disagree. */
+Test(epoch, of_two_that_come_at_once_one_ends_it, .timeout = 60)
+{
+	pthread_t id;
+	u_start(NULL);
+	cr_assert_eq(pthread_create(&id, NULL, poll_in_rounds, NULL), 0);
+	u_pin(u_cpu(1) < 0 ? u_cpu(0) : u_cpu(1));
+	for (unsigned round = 1; round <= ROUNDS; round++) {
+		uint32_t epoch = bp_pool_epoch(U_POOL);
+		atomic_store(&U_POOL->deadline, 0);
+		atomic_store(&begun, round);
+		bp_epoch_poll(U_POOL, -1, 0);
+		while (atomic_load(&ended) < round)
+			;
+		cr_assert_eq(bp_pool_epoch(U_POOL), epoch + 1, "round %u", round);
+	}
+	pthread_join(id, NULL);
+}
+
 /* ---- CPUs ---- */
 
 Test(epoch, a_cpu_retires_its_own_stacks_at_its_next_slow_path)

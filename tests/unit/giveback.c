@@ -63,6 +63,20 @@ Test(giveback, what_is_given_back_is_with_the_kernel)
 	cr_assert_eq(u_account(U_SIZE).dropped_epoch, MANY);
 }
 
+Test(giveback, the_kernel_is_given_its_share_all_along)
+{
+	u_start(NULL);
+	u_acquire(blocks, MANY, U_SIZE);
+	queue(&U_POOL->over, blocks, MANY, U_SIZE);
+	uint64_t most = 0;
+	do {
+		uint64_t debt = atomic_load(&U_POOL->purge_debt);
+		most = debt > most ? debt : most;
+	} while (bp_giveback_step(U_POOL));
+	cr_assert_geq(MANY * U_SIZE, 4 * (uint64_t)BP_PURGE_BYTES, "this was too little to tell");
+	cr_assert_leq(most, BP_PURGE_BYTES + BP_MAGAZINE_SLOTS * U_SIZE);
+}
+
 Test(giveback, a_slow_path_gives_back_for_a_bounded_time)
 {
 	u_start(NULL);
@@ -105,6 +119,7 @@ static void intrude(int signal)
 	bp_giveback_all(U_POOL);
 	went += atomic_load(&U_POOL->over.magazines) != there;
 	bp_giveback_large(U_POOL, large);
+	bp_giveback_at_once(U_POOL, u_class(U_SIZE), blocks + 10, 5);
 }
 
 Test(giveback, inside_jemalloc_it_is_put_off, .timeout = 60)
@@ -112,8 +127,9 @@ Test(giveback, inside_jemalloc_it_is_put_off, .timeout = 60)
 	static void *others[64];
 	struct itimerval often = { { 0, 50 }, { 0, 50 } }, never = { 0 };
 	u_start(NULL);
-	u_acquire(blocks, 10, U_SIZE);
+	u_acquire(blocks, 15, U_SIZE);
 	queue(&U_POOL->over, blocks, 10, U_SIZE);
+	atomic_fetch_add(&U_POOL->counts[u_class(U_SIZE)].released, 5); /* which the handler gives back */
 	large = bp_backend_large(1 << 20, 1, false);
 	cr_assert_eq(bp_range_start_of(large), u_class(1 << 20) + 1);
 	signal(SIGALRM, intrude);
@@ -133,5 +149,6 @@ Test(giveback, inside_jemalloc_it_is_put_off, .timeout = 60)
 	cr_assert_eq(u_account(U_SIZE).dropped_budget, 10);
 	cr_assert_eq(bp_range_start_of(large), 0, "the large block went as well");
 	cr_assert(bp_stack_is_empty(&U_POOL->deferred));
+	cr_assert_eq(u_account(U_SIZE).set_aside, 5, "what could neither go nor be queued");
 	u_assert_balance(0);
 }

@@ -98,6 +98,9 @@ Test(options, sizes_have_units)
 	}
 	cr_assert_eq(set("budget", "2g", true), 0);
 	cr_assert_str_eq(get("budget"), "2147483648");
+	/* 2^34 + 1 of them are one more than a number can hold, and would read as one. */
+	cr_assert_eq(set("budget", "17179869185g", true), -EINVAL);
+	cr_assert_str_eq(get("budget"), "2147483648");
 }
 
 Test(options, unknown_keys_and_short_buffers)

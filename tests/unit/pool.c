@@ -37,6 +37,69 @@ static void *first_call(void *unused)
 	return NULL;
 }
 
+/* ---- in the middle of the start, as jemalloc calling back or a signal handler is ---- */
+
+static void (*meanwhile)(void);
+
+static void in_the_middle(void)
+{
+	if (meanwhile != NULL)
+		meanwhile();
+}
+
+void (*const bp_pool_before_start)(void) = in_the_middle;
+
+static void *passed_by;
+static uint64_t took_us;
+
+static void ask_for_a_block(void)
+{
+	uint64_t start = u_now_us();
+	passed_by = u_get(U_SIZE, false);
+	took_us = u_now_us() - start;
+}
+
+Test(pool, the_starter_itself_does_not_wait_for_the_start)
+{
+	meanwhile = ask_for_a_block;
+	u_start(NULL);
+	cr_assert_not_null(passed_by);
+	cr_assert_not(bp_range_has(passed_by));
+	cr_assert_lt(took_us, 90000, "%zu us", (size_t)took_us);
+	bp_pool_release(U_POOL, passed_by);
+	u_assert_balance(0);
+}
+
+static _Atomic bool asked;
+
+static void *ask_from_another_thread(void *unused)
+{
+	(void)unused;
+	atomic_store(&asked, true);
+	return u_get(U_SIZE, false);
+}
+
+static pthread_t asking;
+
+static void let_another_thread_ask(void)
+{
+	pthread_create(&asking, NULL, ask_from_another_thread, NULL);
+	while (!atomic_load(&asked))
+		usleep(100);
+	usleep(10000);
+}
+
+Test(pool, another_thread_waits_for_the_start)
+{
+	void *p;
+	meanwhile = let_another_thread_ask;
+	u_start(NULL);
+	pthread_join(asking, &p);
+	cr_assert(bp_range_has(p), "it was passed by");
+	bp_pool_release(U_POOL, p);
+	u_assert_balance(0);
+}
+
 /* Whoever comes while another one starts is served, too, and its release finds where it came from. */
 Test(pool, many_first_calls_at_once)
 {
@@ -78,7 +141,8 @@ Test(pool, the_largest_cap_keeps_the_largest_class)
 Test(pool, passing_can_be_switched_and_blocks_find_their_way)
 {
 	u_start(NULL);
-	u_acquire(blocks, 20, U_SIZE);
+	u_acquire(blocks, 24, U_SIZE);
+	u_release(blocks + 20, 4); /* so that a hit would find something */
 	uint64_t created = u_account(U_SIZE).created;
 	bp_pool_set_mode(U_POOL, true);
 	void *passed = u_get(U_SIZE, false);
@@ -249,4 +313,54 @@ Test(pool, a_child_of_several_threads_gets_nothing_that_might_be_in_two_places, 
 Test(pool, nor_in_the_portable_mode, .timeout = 60)
 {
 	children_while_working("percpu:fallback");
+}
+
+static void child_of_a_moment(void)
+{
+	static void *fresh[200];
+	uint64_t aside = u_account(U_SIZE).set_aside;
+	SURELY(u_account(U_SIZE).cached == 0);
+	SURELY(aside >= 100);
+	SURELY(balanced());
+	for (size_t i = 0; i < U_COUNT(fresh); i++) {
+		SURELY((fresh[i] = u_get(U_SIZE, false)) != NULL);
+		for (size_t j = 0; j < 100; j++)
+			SURELY(fresh[i] != blocks[j]);
+	}
+	bp_pool_release(U_POOL, fresh[0]);
+	SURELY(u_on_cpus(U_SIZE) == 1);
+	bp_epoch_trim(U_POOL, 0);
+	SURELY(u_on_cpus(U_SIZE) == 0);
+	SURELY(!atomic_load(&U_POOL->giving));
+	SURELY(u_account(U_SIZE).set_aside == aside);
+	SURELY(balanced());
+}
+
+/* The moment that is hard to meet: the child's parent had a thread that was taking this CPU's stacks and one that was
+ * giving back. */
+static void fork_at_that_moment(const char *options)
+{
+	char err[256];
+	u_start(options);
+	u_acquire(blocks, 100, U_SIZE);
+	u_release(blocks, 100);
+	struct bp_cpu *cpu = &bp_slab_of(U_POOL->slabs, bp_percpu_enter(U_POOL->slabs, 0))->cpu;
+	__libc_single_threaded = false;
+	atomic_store(&U_POOL->giving, true);
+	atomic_store(&cpu->taken, 1);
+	atomic_store(&cpu->lock, 1);
+	int status = u_in_child(child_of_a_moment, err, sizeof(err));
+	atomic_store(&cpu->lock, 0);
+	atomic_store(&cpu->taken, 0);
+	cr_assert_eq(status, 0, "status %x, line %d (or 200 more): %s", status, (WEXITSTATUS(status) - 1) % 200, err);
+}
+
+Test(pool, a_child_frees_what_threads_held_that_it_does_not_have)
+{
+	fork_at_that_moment(NULL);
+}
+
+Test(pool, and_in_the_portable_mode)
+{
+	fork_at_that_moment("percpu:fallback");
 }

@@ -32,7 +32,7 @@ void u_need_rseq(void);
 /* A line of /proc/self/status, in KiB. */
 size_t u_status_kb(const char *key);
 
-/* Mappings that touch [start, start + bytes): their bytes in all, those resident, those that a core file would hold, and
+/* Mappings that touch [start, start + bytes): their bytes in all, those resident, those that a core file would hold,
  * those for which huge pages were asked. */
 struct u_mapped {
 	size_t size, resident, dumped, huge;
