@@ -78,6 +78,19 @@ Test(linking, the_shared_library_exports_bufpool_names_only)
 	cr_assert_geq(count, 25);
 }
 
+/* A thread may stand in a restartable sequence of it at any time: unmapped code would be its end. */
+Test(linking, the_shared_library_is_never_unloaded)
+{
+	const char *const argv[] = { "readelf", "-d", library(), NULL };
+	struct t_result r;
+
+	if (!t_have("readelf"))
+		cr_skip_test("readelf is not here");
+	t_program(&r, argv, NULL, 0);
+	cr_assert(t_exited(&r, 0), "%s", r.text);
+	cr_assert_not_null(strstr(r.text, "NODELETE"), "%s", r.text);
+}
+
 /* The name and nothing more of it, with or without a symbol version. */
 static bool is_exported(const char *line)
 {

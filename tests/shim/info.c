@@ -88,6 +88,19 @@ TEST(mallinfo_agrees_with_mallinfo2)
 	drop();
 }
 
+/* Its numbers are ints: what they can't hold is their largest. */
+TEST(mallinfo_does_not_wrap, T_SHIM)
+{
+	char *p = malloc(((size_t)5 << 30) / 2); /* which is not touched */
+
+	if (!p)
+		t_skip("there is no address space for it");
+	CHECK(mallinfo2().uordblks > INT32_MAX);
+	CHECK(mallinfo().uordblks == INT32_MAX);
+	CHECK(mallinfo().arena == INT32_MAX);
+	free(p);
+}
+
 TEST(malloc_trim_gives_memory_back)
 {
 	enum { COUNT_4K = 32768 };

@@ -108,6 +108,32 @@ TEST(rallocx_and_xallocx, T_SHIM)
 		}
 }
 
+/* What lies around a block that shrinks is somebody else's. */
+TEST(a_smaller_rallocx_writes_no_further, T_SHIM)
+{
+	MALLOCX;
+	RALLOCX;
+	enum { BLOCKS = 64, SIZE = 128 };
+	char *around[BLOCKS], *p;
+
+	for (int i = 0; i < BLOCKS; i++) {
+		NEED(around[i] = mallocx(SIZE, 0));
+		memset(around[i], i, SIZE);
+	}
+	for (int i = 0; i < BLOCKS; i += 2) {
+		NEED(p = mallocx(60000, 0));
+		memset(p, 0x77, 60000);
+		free(around[i]);
+		NEED(around[i] = rallocx(p, SIZE, 0));
+		CHECK(t_is_filled(around[i], 0x77, SIZE));
+		memset(around[i], i, SIZE);
+	}
+	for (int i = 0; i < BLOCKS; i++) {
+		CHECK(t_is_filled(around[i], i, SIZE));
+		free(around[i]);
+	}
+}
+
 TEST(malloc_and_mallocx_take_each_others_blocks, T_SHIM)
 {
 	MALLOCX;

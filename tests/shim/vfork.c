@@ -8,11 +8,17 @@
  */
 #include "harness.h"
 
+#include <bufpool/bufpool.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -211,4 +217,61 @@ TEST(fork_after_vfork)
 		CHECK(pid > 0 && exits_with(pid, 0));
 		CHECK(churn(4, 1000));
 	}
+}
+
+static int do_nothing(unsigned arg)
+{
+	return (int)arg;
+}
+
+/* Its CPU's cache is there for it again. */
+TEST(the_parent_hits_as_before, T_POOL)
+{
+	int (*stats_get)(struct bufpool_stats *, struct bufpool *) =
+		(int (*)(struct bufpool_stats *, struct bufpool *))t_symbol("bufpool_stats_get");
+	struct bufpool_stats before = {.size = sizeof(before)}, after = before;
+
+	if (!stats_get || !t_pooled(64) || strcmp(t_percpu(), "rseq"))
+		t_skip("hits are the restartable sequences' alone");
+	free(malloc(1000));
+	CHECK(exits_with(vfork_and(do_nothing, 3), 3));
+	stats_get(&before, NULL);
+	for (int i = 0; i < 1000; i++)
+		free(malloc(1000));
+	stats_get(&after, NULL);
+	CHECK(after.hits - before.hits >= 900);
+}
+
+static void fail_to_vfork(void *unused)
+{
+	struct sock_filter refuse[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+#ifdef SYS_vfork
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_vfork, 1, 0),
+#endif
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {COUNT(refuse), refuse};
+	pid_t pid;
+
+	(void)unused;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(77);
+	errno = 0;
+	pid = vfork();
+	if (pid == 0)
+		_exit(1);
+	_exit(pid == -1 && errno == EAGAIN && churn(5, 1000) ? 0 : 1);
+}
+
+TEST(a_vfork_that_fails_says_why)
+{
+	char text[256];
+	int status = t_child(text, sizeof(text), fail_to_vfork, NULL);
+
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		t_skip("this kernel filters no system calls");
+	CHECK(status == 0);
 }

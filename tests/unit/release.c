@@ -6,12 +6,19 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "cache/options.h"
 #include "cache/policy.h"
 #include "pools.h"
 #include "support.h"
+#include "sys/backend.h"
 
 enum { MANY = 700 };
 static void *blocks[MANY];
@@ -112,6 +119,79 @@ Test(release, errno_survives)
 	bp_pool_release(U_POOL, large);
 	bp_pool_release(U_POOL, NULL);
 	cr_assert_eq(errno, 4711);
+}
+
+/* Or a program whose memory is locked: giving pages back then fails, and jemalloc takes no care of errno. */
+static void refuse_madvise(void)
+{
+	struct sock_filter refuse[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { U_COUNT(refuse), refuse };
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		_exit(77);
+	errno = 4711;
+}
+
+static void *passed(size_t n)
+{
+	bp_pool_set_mode(U_POOL, true);
+	void *p = memset(u_get(n, false), 1, n);
+	bp_pool_set_mode(U_POOL, false);
+	return p;
+}
+
+static void release_what_passed(void)
+{
+	void *p = passed(8 << 20);
+	bp_backend_set_decay(0);
+	refuse_madvise();
+	bp_pool_release(U_POOL, p);
+	_exit(errno == 4711 ? 0 : 1);
+}
+
+/* The release ends an epoch, at whose end jemalloc's own arenas decay. */
+static void release_at_a_boundary(void)
+{
+	void *p = passed(8 << 20);
+	bp_backend_set_decay(20);
+	bp_pool_release(U_POOL, p);
+	u_acquire(blocks, 20, U_SIZE);
+	usleep(60000);
+	refuse_madvise();
+	atomic_store(&U_POOL->deadline, 0);
+	uint32_t epoch = bp_pool_epoch(U_POOL);
+	u_release(blocks, 20);
+	_exit(bp_pool_epoch(U_POOL) == epoch ? 2 : errno == 4711 ? 0 : 1);
+}
+
+static void expect_errno(void (*run)(void))
+{
+	char err[256];
+	int status = u_in_child(run, err, sizeof(err));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		cr_skip_test("this kernel filters no system calls");
+	cr_assert_eq(status, 0, "status %x: %s", status, err);
+}
+
+Test(release, errno_survives_what_the_kernel_refuses)
+{
+	u_start(NULL);
+	expect_errno(release_what_passed);
+	expect_errno(release_at_a_boundary);
+}
+
+Test(release, blocks_of_the_cap_are_kept_when_there_is_no_room_either)
+{
+	u_start(NULL);
+	u_acquire(blocks, 200, 65536);
+	u_release(blocks, 200);
+	cr_assert_eq(atomic_load(&U_POOL->large_released), 0);
+	cr_assert_geq(u_account(65536).cached + u_account(65536).queued, 200);
+	u_assert_balance(0);
 }
 
 Test(release, the_peak_is_the_most_that_was_ever_outside)
