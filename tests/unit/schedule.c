@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * See schedule.h. Depth first: a schedule is the list of who made each step. After each run the steps are looked through
- * for pairs of two actors that have to do with each other and are not kept in their order by others in between; the
+ * See schedule.h. Depth first: a schedule is the list of who made each step. After each run its steps are searched for
+ * pairs of two actors that have to do with each other and whose order does not follow from others in between; the
  * second one's actor is then wanted at the first one's place, too, and the last such place is where the next schedule
  * turns off. Whoever was run at a place before sleeps there until somebody makes a step that has to do with his: until
  * then his step leads nowhere new. A run in which everybody who is left sleeps is none of the schedules.
  *
  * With a bound on preemptions nobody sleeps, and the other one is wanted wherever he may go on.
+ *
+ * All this holds only where a schedule that is run again makes the same steps: that is looked at in each run. An actor
+ * that has ended must never be resumed (it would go on from its last point and do everything after it once more).
  */
 #include "schedule.h"
 

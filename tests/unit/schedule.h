@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Every interleaving of two actors. Included before everything else in the sources that the program is made of: each
- * atomic operation of theirs becomes a point where the other actor may go on, without a line in the product. An actor is
- * a coroutine, and a step is what it does from one such point to the next.
+ * atomic operation of theirs becomes a point where the other actor may go on, without a line in the product. An actor
+ * is a coroutine, and a step is what it does from one such point to the next.
  *
- * Two schedules that differ only in the order of steps which have nothing to do with each other end alike; one of them is
- * run (Flanagan and Godefroid, "Dynamic partial-order reduction", 2005, with sleep sets). Steps have to do with each
- * other where they use one atomic variable and do not both just read it or both just add to it. What an addition
- * returned is thereby taken for nobody's concern: it is, but for the peak of what is in use (bp_pool_outside).
+ * Two schedules that differ only in the order of steps which have nothing to do with each other end alike; one of them
+ * is run (Flanagan and Godefroid, "Dynamic partial-order reduction", 2005, with sleep sets). Steps have to do with each
+ * other where they use one atomic variable and do not both just read it or both just add to it. So what an addition
+ * returned must not matter to anybody; it does in bp_pool_outside, for the peak, which decides nothing in these tests.
  *
  * Where these are too many, those with few preemptions find most of what there is to find (Musuvathi and Qadeer,
  * "Iterative context bounding", 2007). An actor is then preempted only before what both have to do with: earlier comes
  * to the same.
  *
- * What is not covered: orders that a weaker memory than x86's allows, and data races within a step. A call into jemalloc
- * is part of one step; all of them have to do with each other.
+ * What is not covered: orders that a memory weaker than x86's allows, and data races within a step. A call into
+ * jemalloc is part of one step; all of them have to do with each other.
  */
 #ifndef BUFPOOL_TESTS_UNIT_SCHEDULE_H
 #define BUFPOOL_TESTS_UNIT_SCHEDULE_H
@@ -28,8 +28,8 @@ struct u_plan {
 	void (*after)(void);  /* checks it; u_schedule() says which one it was */
 };
 
-/* Runs them all, or the first `most` (0: all). How many there were: 1 where the actors have nothing to do with each other.
- * Fails the test where a schedule that is run again takes another way. */
+/* Runs them all, or the first `most` (0: all). How many there were: 1 where the actors have nothing to do with each
+ * other. Fails the test where a schedule that is run again takes another way. */
 unsigned u_explore(const struct u_plan *plan, unsigned most);
 /* Was the last exploration of all of them? */
 bool u_complete(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Every interleaving of two actors on a stack of magazines and on the free list; after each schedule every magazine is in
- * one place. And that schedule.c, which chooses them, leaves nothing out. Those of the pool: schedules_pool.c.
+ * Every interleaving of two actors on a stack of magazines and on the free list; after each schedule every magazine is
+ * in one place. And that schedule.c, which chooses them, leaves nothing out. Those of the pool: schedules_pool.c.
  */
 #include "schedule.h"
 
