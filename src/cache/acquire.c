@@ -156,23 +156,23 @@ static void created(struct bp_pool *pool, unsigned class, size_t n)
 }
 
 /* Buffers that fills work in: too large for small stacks. */
-static struct {
+BP_REMOTE struct {
 	atomic_flag taken;
 	void *blocks[BP_FILL_BLOCKS];
-} buffers[4];
+} bp_fill_buffers[4];
 
 static int take_buffer(void)
 {
-	for (int i = 0; i < (int)(sizeof(buffers) / sizeof(*buffers)); i++)
-		if (!atomic_flag_test_and_set_explicit(&buffers[i].taken, memory_order_acquire))
+	for (int i = 0; i < (int)(sizeof(bp_fill_buffers) / sizeof(*bp_fill_buffers)); i++)
+		if (!atomic_flag_test_and_set_explicit(&bp_fill_buffers[i].taken, memory_order_acquire))
 			return i;
 	return -1;
 }
 
 void bp_acquire_child(void)
 {
-	for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
-		atomic_flag_clear_explicit(&buffers[i].taken, memory_order_relaxed);
+	for (size_t i = 0; i < sizeof(bp_fill_buffers) / sizeof(*bp_fill_buffers); i++)
+		atomic_flag_clear_explicit(&bp_fill_buffers[i].taken, memory_order_relaxed);
 }
 
 /* The first block is the caller's, the others are cached with their marks on. */
@@ -194,12 +194,12 @@ static void *fill(struct bp_pool *pool, int cpu, unsigned class)
 	unsigned wanted = bp_policy_fill(class, before == 0 ? 1 : before, bp_backend_slab_blocks(class));
 	int buffer = wanted > 1 ? take_buffer() : -1;
 	assert(wanted <= BP_FILL_BLOCKS);
-	void *one, **blocks = buffer < 0 ? &one : buffers[buffer].blocks;
+	void *one, **blocks = buffer < 0 ? &one : bp_fill_buffers[buffer].blocks;
 	size_t n = bp_backend_fill(blocks, buffer < 0 ? 1 : wanted, class);
 	atomic_store_explicit(&c->fill, wanted, memory_order_relaxed);
 	void *p = n == 0 ? NULL : !bp_range_has(blocks[0]) ? blocks[0] : distribute(pool, cpu, class, blocks, n);
 	if (buffer >= 0)
-		atomic_flag_clear_explicit(&buffers[buffer].taken, memory_order_release);
+		atomic_flag_clear_explicit(&bp_fill_buffers[buffer].taken, memory_order_release);
 	return p;
 }
 

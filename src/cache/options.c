@@ -199,15 +199,16 @@ static void confirm(void)
 	bp_os_write(STDERR_FILENO, line, t.length);
 }
 
+BP_REMOTE char bp_options_file[4096]; /* not on the stack: this may be a small thread's first call */
+
 void bp_options_start(void)
 {
-	static char file[4096]; /* not on the stack: this may be a small thread's first call */
 	bool good = true;
 	static atomic_flag read = ATOMIC_FLAG_INIT;
 	if (atomic_flag_test_and_set_explicit(&read, memory_order_relaxed) || bp_os_secure())
 		return;
-	if (bp_os_read_file(file, sizeof(file), "/etc/bufpool.conf") > 0)
-		good = read_pairs(file);
+	if (bp_os_read_file(bp_options_file, sizeof(bp_options_file), "/etc/bufpool.conf") > 0)
+		good = read_pairs(bp_options_file);
 	const char *environment = bp_os_environment("BUFPOOL_CONF");
 	if (environment != NULL)
 		good = read_pairs(environment) && good;

@@ -149,7 +149,7 @@ bool bp_stack_is_empty(struct bp_stack *s)
 /* ---- memory ---- */
 
 /* Which magazines are on the chain that this thread took off the free list: one bit each, used under `purging`. */
-static uint8_t on_chain[MAGAZINES_MAX / 8];
+BP_REMOTE uint8_t bp_stack_on_chain[MAGAZINES_MAX / 8];
 
 static uint32_t take_all(struct bp_stack *s)
 {
@@ -165,7 +165,7 @@ static void purge_pages(uint32_t top)
 	uint32_t pages = top / ROWS_PER_PAGE + 1, first = 0;
 	_Static_assert(ROWS_PER_PAGE == 8, "a byte of bits to a page");
 	for (uint32_t page = 0; page <= pages; page++) {
-		bool whole = page < pages && on_chain[page] == 0xff;
+		bool whole = page < pages && bp_stack_on_chain[page] == 0xff;
 		if (whole && first == 0)
 			first = page + 1;
 		if (!whole && first != 0) {
@@ -173,7 +173,7 @@ static void purge_pages(uint32_t top)
 			first = 0;
 		}
 		if (page < pages)
-			on_chain[page] = 0;
+			bp_stack_on_chain[page] = 0;
 	}
 }
 
@@ -183,7 +183,7 @@ void bp_magazines_purge(void)
 		return;
 	uint32_t chain = take_all(&free_list), top = 0;
 	for (uint32_t m = chain; m != 0; m = atomic_load_explicit(&links[m].next, memory_order_relaxed)) {
-		on_chain[m / 8] |= (uint8_t)(1u << m % 8);
+		bp_stack_on_chain[m / 8] |= (uint8_t)(1u << m % 8);
 		top = m > top ? m : top;
 	}
 	purge_pages(top);
@@ -202,7 +202,7 @@ void bp_magazines_child(void)
 	atomic_store_explicit(&used, 1, memory_order_relaxed);
 	atomic_flag_clear_explicit(&committing, memory_order_relaxed);
 	atomic_flag_clear_explicit(&purging, memory_order_relaxed);
-	__builtin_memset(on_chain, 0, atomic_load_explicit(&committed, memory_order_relaxed) / 8);
+	__builtin_memset(bp_stack_on_chain, 0, atomic_load_explicit(&committed, memory_order_relaxed) / 8);
 }
 
 size_t bp_magazines_bytes(void)

@@ -58,7 +58,8 @@ BP_EXPORT void *realloc(void *p, size_t n)
 		bp_pool_release(POOL, p);
 		return NULL;
 	}
-	if (!bp_range_has(p)) {
+	/* What stays small stays with jemalloc; what grows beyond moves to the pool. */
+	if (!bp_range_has(p) && n <= atomic_load_explicit(&POOL->pass, memory_order_relaxed)) {
 		void *fresh = bp_pass_realloc(p, n);
 		return fresh != NULL ? fresh : no_memory();
 	}

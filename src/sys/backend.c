@@ -570,7 +570,7 @@ void *bp_pass_calloc(size_t n)
 {
 	if (!bp_guard_enter())
 		return refuse();
-	void *p = je_calloc(1, n);
+	void *p = je_calloc(1, bp_pass_size(n));
 	bp_guard_leave();
 	return p;
 }
@@ -588,7 +588,7 @@ void *bp_pass_realloc(void *p, size_t n)
 {
 	if (!bp_guard_enter())
 		return refuse();
-	void *fresh = je_realloc(p, n);
+	void *fresh = je_realloc(p, bp_pass_size(n));
 	bp_guard_leave();
 	return fresh;
 }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -116,8 +117,11 @@ static unsigned last_of_list(const char *text)
 
 unsigned bp_os_possible_cpus(void)
 {
+	static _Atomic unsigned known; /* it doesn't change while the kernel runs */
 	char text[256];
-	unsigned cpus = 0;
+	unsigned cpus = atomic_load_explicit(&known, memory_order_relaxed);
+	if (cpus != 0)
+		return cpus;
 	if (bp_os_read_file(text, sizeof(text), "/sys/devices/system/cpu/possible") > 0)
 		cpus = last_of_list(text);
 	if (cpus == 0) {
@@ -128,7 +132,9 @@ unsigned bp_os_possible_cpus(void)
 		errno = saved;
 		cpus = bytes > 0 ? (unsigned)bytes * 8 : 0;
 	}
-	return cpus == 0 ? 1 : cpus;
+	cpus = cpus == 0 ? 1 : cpus;
+	atomic_store_explicit(&known, cpus, memory_order_relaxed);
+	return cpus;
 }
 
 unsigned bp_os_cpu(void)
@@ -254,9 +260,10 @@ long bp_os_read_file(char *text, size_t size, const char *path)
 			break;
 		filled += (size_t)got;
 	}
-	if (fd >= 0)
+	if (fd >= 0) {
 		syscall(SYS_close, fd);
-	text[filled] = '\0';
+		text[filled] = '\0';
+	}
 	errno = saved;
 	return got < 0 ? -1 : (long)filled;
 }

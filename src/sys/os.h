@@ -18,6 +18,9 @@
 #define bp_likely(x) __builtin_expect(!!(x), 1)
 #define bp_unlikely(x) __builtin_expect(!!(x), 0)
 #define BP_HIDDEN __attribute__((visibility("hidden")))
+/* Zeroed tables that a small program never touches: the linker puts them behind all others, so that what a start does
+ * write lies together, in few pages. */
+#define BP_REMOTE BP_HIDDEN __attribute__((common))
 
 /* Rounds up to a power of two. */
 static inline size_t bp_round_up(size_t n, size_t unit)

@@ -58,13 +58,19 @@ void *bp_raw_malloc(size_t n) BP_HIDDEN;
 void bp_raw_free(void *p) BP_HIDDEN;
 #endif
 
+/* jemalloc's blocks of 8 bytes are aligned to no more than that; glibc's, and the pool's, to 16. */
+static inline size_t bp_pass_size(size_t n)
+{
+	return n <= 8 ? 16 : n;
+}
+
 static inline void *bp_pass_malloc(size_t n)
 {
 	if (bp_unlikely(!bp_guard_enter())) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	void *p = bp_raw_malloc(n);
+	void *p = bp_raw_malloc(bp_pass_size(n));
 	bp_guard_leave();
 	return p;
 }

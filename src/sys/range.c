@@ -28,7 +28,7 @@ enum { HUGE_SHIFT = 21, HUGE_FROM = 16 << 20 };
 #define HUGE_MOST ((size_t)1 << 40)
 
 static bool wants_huge;
-static _Atomic uint8_t huge[(HUGE_MOST >> HUGE_SHIFT) / 8];
+BP_REMOTE _Atomic uint8_t bp_range_huge[(HUGE_MOST >> HUGE_SHIFT) / 8];
 
 static atomic_flag growing = ATOMIC_FLAG_INIT; /* held inside jemalloc's hooks only */
 static size_t carved;                          /* bytes handed to jemalloc; written under growing */
@@ -85,7 +85,7 @@ static void ask_for_huge(size_t from, size_t to)
 		return;
 	bp_os_huge(bp_range.base + from, to - from, true);
 	for (size_t i = from >> HUGE_SHIFT; i < to >> HUGE_SHIFT; i++)
-		atomic_fetch_or_explicit(&huge[i / 8], (uint8_t)(1u << i % 8), memory_order_relaxed);
+		atomic_fetch_or_explicit(&bp_range_huge[i / 8], (uint8_t)(1u << i % 8), memory_order_relaxed);
 }
 
 /* The huge page's worth at that offset is given back in part. */
@@ -93,9 +93,9 @@ static void no_longer_huge(size_t offset)
 {
 	size_t i = offset >> HUGE_SHIFT;
 	uint8_t bit = (uint8_t)(1u << i % 8);
-	if (i >= HUGE_MOST >> HUGE_SHIFT || !(atomic_load_explicit(&huge[i / 8], memory_order_relaxed) & bit))
+	if (i >= HUGE_MOST >> HUGE_SHIFT || !(atomic_load_explicit(&bp_range_huge[i / 8], memory_order_relaxed) & bit))
 		return;
-	if (atomic_fetch_and_explicit(&huge[i / 8], (uint8_t)~bit, memory_order_relaxed) & bit)
+	if (atomic_fetch_and_explicit(&bp_range_huge[i / 8], (uint8_t)~bit, memory_order_relaxed) & bit)
 		bp_os_huge(bp_range.base + (i << HUGE_SHIFT), HUGE_BYTES, false);
 }
 
