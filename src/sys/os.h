@@ -60,7 +60,8 @@ bool bp_os_emulated(void);
 bool bp_os_secure(void);
 /* A variable of the environment, read directly; NULL where there is none. */
 const char *bp_os_environment(const char *name);
-/* Reads a small file whole (NUL added). Returns the bytes, -1 where it can't be read. */
+/* Reads a small file whole (NUL added). Returns the bytes, -1 where it can't be read. Of a file that isn't there nothing is
+ * written: most processes have none, and the page of `text` would be their price. */
 long bp_os_read_file(char *text, size_t size, const char *path);
 
 /* membarrier(2): registers, once, for the expedited rseq command; then restarts the critical sections that run on one
