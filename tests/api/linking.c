@@ -46,9 +46,9 @@ Test(linking, the_static_library_leaves_malloc_alone)
 
 static char symbols[1 << 16];
 
-static void exported(void)
+static void read_symbols(const char *option, const char *file)
 {
-	const char *const argv[] = { "nm", "-D", "--defined-only", "--format=posix", library(), NULL };
+	const char *const argv[] = { "nm", option, "--defined-only", "--format=posix", file, NULL };
 	struct t_result r;
 
 	if (!t_have("nm"))
@@ -58,6 +58,27 @@ static void exported(void)
 	cr_assert_lt(strlen(r.text), sizeof(r.text) - 1);
 	symbols[0] = '\n';
 	strcpy(symbols + 1, r.text);
+}
+
+static void exported(void)
+{
+	read_symbols("-D", library());
+}
+
+/* jemalloc's names in it would clash with those of a program that links jemalloc as well. */
+Test(linking, the_static_library_has_names_of_its_own_only)
+{
+	char *line, *rest;
+	unsigned count = 0;
+
+	read_symbols("-g", T_STATIC_LIBRARY);
+	for (line = strtok_r(symbols, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		if (strchr(line, ':'))
+			continue; /* the name of a member */
+		cr_expect(!strncmp(line, "bufpool_", 8) || !strncmp(line, "bp_", 3), "%s", line);
+		count++;
+	}
+	cr_assert_geq(count, 25);
 }
 
 Test(linking, the_shared_library_exports_bufpool_names_only)

@@ -92,6 +92,11 @@ grep @ "$work/versioned" > "$work/wrong"
 [ ! -s "$work/wrong" ]
 result $? "no versions" "$work/wrong"
 
+# Thread-local memory that is asked for at run time is allocated, inside malloc.
+objdump -d --no-show-raw-insn "$shim" | grep 'call.*__tls_get_addr' > "$work/wrong"
+[ ! -s "$work/wrong" ]
+result $? "no thread-local memory on demand" "$work/wrong"
+
 # Whatever runs under the shim would have to load these too: libjemalloc drags the C++ runtime in.
 readelf -d "$shim" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' > "$work/needed"
 grep -E '^(libstdc\+\+|libm|libgcc_s)\.' "$work/needed" > "$work/wrong"

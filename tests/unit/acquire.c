@@ -189,6 +189,19 @@ Test(acquire, zeroed_blocks_are_zero_wherever_they_come_from)
 }
 
 /* A run over every class: the buffers of the fills are in .bss, one behind the other. */
+/* Sparse tables would become resident. */
+Test(acquire, zeroed_blocks_with_pages_of_their_own_are_not_touched)
+{
+	u_start(NULL);
+	u_get(65536, true);
+	size_t before = u_mapped(bp_range.base, bp_range.reserved).resident;
+	for (int i = 0; i < 200; i++)
+		blocks[i] = u_get(65536, true);
+	size_t grown = u_mapped(bp_range.base, bp_range.reserved).resident - before;
+	cr_assert_leq(grown, 1 << 20, "%zu KiB of 12800 are resident", grown >> 10);
+	u_release(blocks, 200);
+}
+
 Test(acquire, fills_of_every_class_stay_within_their_buffer)
 {
 	u_start(NULL);

@@ -227,7 +227,63 @@ Test(backend, pages_decay_in_the_time_of_an_epoch_but_for_the_pools)
 	cr_assert_eq(arenas_without_decay(), 1);
 }
 
+static void *blocks_of_256[64];
+
+static void start_with_blocks(void)
+{
+	start((size_t)1024 * MIB);
+	cr_assert_eq(bp_backend_fill(blocks_of_256, 64, bp_class_of(256)), 64);
+	qsort(blocks_of_256, 64, sizeof(void *), compare);
+}
+
+/* Gives back four blocks, lowest first, and takes one: the last through the explicit tcache, the first where that is
+ * not used. The tcache is made by the first fill that finds a hole. */
+static void *give_back_four_and_take_one(void)
+{
+	void *p = NULL;
+	bp_backend_give_back(blocks_of_256 + 40, 1, bp_class_of(256));
+	bp_backend_fill(blocks_of_256 + 40, 1, bp_class_of(256));
+	bp_backend_give_back(blocks_of_256 + 20, 4, bp_class_of(256));
+	bp_backend_fill(&p, 1, bp_class_of(256));
+	return p;
+}
+
+/* What lies ready in the explicit tcache is nobody's use. */
+Test(backend, an_epoch_flushes_the_explicit_tcache)
+{
+	start_with_blocks();
+	cr_assert_eq(give_back_four_and_take_one(), blocks_of_256[23]);
+	bp_backend_give_back(blocks_of_256 + 23, 1, bp_class_of(256));
+	bp_backend_decay();
+	void *p;
+	cr_assert_eq(bp_backend_fill(&p, 1, bp_class_of(256)), 1);
+	cr_assert_neq(p, blocks_of_256[23], "the last is the first: it was still in the tcache");
+}
+
+/* ---- address space ---- */
+
+Test(backend, the_range_is_for_blocks_alone_and_taken_in_small_steps)
+{
+	start((size_t)4096 * MIB);
+	cr_assert_eq(atomic_load(&bp_range.used), 0, "jemalloc's own data lies in it");
+	for (int i = 0; i < 600; i++)
+		cr_assert_not_null(bp_backend_one(bp_class_of(MIB), false));
+	cr_assert_leq(atomic_load(&bp_range.used), 664 * MIB, "%zu MiB for 600", atomic_load(&bp_range.used) >> 20);
+}
+
 /* ---- the range is full ---- */
+
+Test(backend, releases_are_told_of_blocks_over_the_cap_outside, .timeout = 60)
+{
+	start((size_t)64 * MIB);
+	cr_assert(bp_range_has(bp_backend_large(40 * MIB, 1, false)));
+	cr_assert_not(atomic_load(&bp_range.incomplete));
+	void *p = bp_backend_large(40 * MIB, 1, false);
+	cr_assert_not_null(p);
+	cr_assert_not(bp_range_has(p));
+	cr_assert(atomic_load(&bp_range.incomplete), "their release would be taken for foreign");
+	bp_backend_large_free(p);
+}
 
 /* Blocks over the cap have an arena for each CPU, and address space stays with the arena that carved it. */
 Test(backend, where_the_range_is_full_another_cpus_arena_is_asked)
@@ -307,27 +363,7 @@ Test(backend, handlers_that_come_into_it_are_refused, .timeout = 60)
 
 /* ---- fork ---- */
 
-static void *blocks_of_256[64];
 static _Atomic bool stop;
-
-static void start_with_blocks(void)
-{
-	start((size_t)1024 * MIB);
-	cr_assert_eq(bp_backend_fill(blocks_of_256, 64, bp_class_of(256)), 64);
-	qsort(blocks_of_256, 64, sizeof(void *), compare);
-}
-
-/* Gives back four blocks, lowest first, and takes one: the last through the explicit tcache, the first where that is
- * not used. The tcache is made by the first fill that finds a hole. */
-static void *give_back_four_and_take_one(void)
-{
-	void *p = NULL;
-	bp_backend_give_back(blocks_of_256 + 40, 1, bp_class_of(256));
-	bp_backend_fill(blocks_of_256 + 40, 1, bp_class_of(256));
-	bp_backend_give_back(blocks_of_256 + 20, 4, bp_class_of(256));
-	bp_backend_fill(&p, 1, bp_class_of(256));
-	return p;
-}
 
 /* Another thread may have been changing it. */
 Test(backend, a_child_leaves_alone_what_the_explicit_tcache_held)

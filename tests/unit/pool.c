@@ -149,6 +149,7 @@ Test(pool, passing_can_be_switched_and_blocks_find_their_way)
 	cr_assert_not(bp_range_has(passed));
 	cr_assert_eq(u_account(U_SIZE).created, created);
 	u_release(blocks, 10);
+	cr_assert_eq(u_account(U_SIZE).cached, u_on_cpus(U_SIZE), "the shared level got some");
 	bp_pool_set_mode(U_POOL, false);
 	bp_pool_release(U_POOL, passed);
 	u_release(blocks + 10, 10);
@@ -174,6 +175,7 @@ Test(pool, under_valgrind_everything_passes)
 	cr_assert_not(bp_range_has(p));
 	bp_pool_release(U_POOL, p);
 	cr_assert_eq(u_account(U_SIZE).created, 0);
+	cr_assert_null(bp_range.base, "the address space is still reserved");
 }
 
 /* It has no restartable sequences. */
