@@ -8,8 +8,8 @@ A GROUP is a file in groups/. Its dictionaries QUICK and LONG map names to shell
 the program that must be installed, and a script that ends with 77 lacks something else, which its last line on
 standard error names. So one more line there is one more test. A script runs in an empty directory, without the shim
 and then in each mode; standard output, standard error, status and all files that it leaves are compared, so it
-removes what differs by nature (times, process ids). It finds the input in $IN (inputs.py) and its group's file, which
-may be a program as well, in $GROUP. The script's shell has the shim preloaded, too.
+removes what differs by nature (times, process ids). It finds the input in $IN, what writes input in $BENCH
+(bench/programs), and its group's file, which may be a program as well, in $GROUP. Its shell runs under the shim, too.
 
 Beyond the comparison, every process that ended by exit must have left statistics (census.c) that add up: created =
 in use + cached + victim + queued + set aside + dropped, no misuse, and the mode that was asked for. Output is TAP.
@@ -28,9 +28,8 @@ import sys
 import tempfile
 import time
 
-import inputs
-
 HERE = os.path.dirname(os.path.abspath(__file__))
+BENCH = os.path.normpath(os.path.join(HERE, '..', '..', 'bench', 'programs'))
 MODES = {'rseq': 'percpu:rseq', 'fallback': 'percpu:fallback', 'pass': 'mode:pass'}
 LIMIT = 150         # seconds for one run of a script
 LACKING = 77
@@ -48,7 +47,8 @@ class Place:
 
     def environment(self, group, conf):
         env = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin:' + os.environ.get('PATH', ''), 'HOME': self.run,
-               'LC_ALL': 'C.UTF-8', 'TZ': 'UTC', 'TMPDIR': self.root, 'IN': self.inputs, 'GROUP': group}
+               'LC_ALL': 'C.UTF-8', 'TZ': 'UTC', 'TMPDIR': self.root, 'IN': self.inputs, 'GROUP': group,
+               'BENCH': BENCH}
         if 'GLIBC_TUNABLES' in os.environ:
             env['GLIBC_TUNABLES'] = os.environ['GLIBC_TUNABLES']
         if conf:
@@ -208,12 +208,11 @@ def test(tap, place, name, script, group, modes):
     print(f'# {time.monotonic() - begun:.1f} s: {name}', flush=True)
 
 
-def load(name):
-    path = os.path.join(HERE, 'groups', name + '.py')
-    spec = importlib.util.spec_from_file_location('group_' + name, path)
+def load(path):
+    spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3] + '_', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return path, module
+    return module
 
 
 def arguments():
@@ -234,9 +233,10 @@ def main():
     tap = Tap()
     with tempfile.TemporaryDirectory(prefix='preload-') as root:
         place = Place(root, os.path.abspath(options.shim), os.path.abspath(options.census))
-        inputs.write(place.inputs, options.long)
+        load(os.path.join(BENCH, 'inputs.py')).write(place.inputs, 4 if options.long else 1)
         for name in options.groups:
-            path, module = load(name)
+            path = os.path.join(HERE, 'groups', name + '.py')
+            module = load(path)
             for title, script in (module.LONG if options.long else module.QUICK).items():
                 if options.only in title:
                     test(tap, place, title, script, path, options.mode or MODES)

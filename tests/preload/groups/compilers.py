@@ -7,7 +7,7 @@ TEMPLATES = r'''
 #include <iostream>
 #include <map>
 #include <memory>
-#include <regex>
+#include <sstream>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,15 +25,14 @@ template <> struct chain<0> {
 int main()
 {
 	std::unordered_map<std::string, int> count;
-	std::regex word("[a-z]+");
-	std::string text = "some words and some more words";
-	for (std::sregex_iterator i(text.begin(), text.end(), word), end; i != end; ++i)
-		count[i->str()]++;
+	std::istringstream words("some words and some more words");
+	for (std::string word; words >> word;)
+		count[word]++;
 	std::vector<std::pair<std::string, int>> sorted(count.begin(), count.end());
 	std::sort(sorted.begin(), sorted.end());
 	for (auto &pair : sorted)
 		std::cout << pair.first << ' ' << pair.second << '\n';
-	std::cout << chain<20>().sum(1) << '\n';
+	std::cout << chain<5>().sum(1) << '\n';
 }
 '''
 
@@ -52,10 +51,10 @@ LONG = {
     'gcc, assembly and a program':
         'gcc -O3 -S -o items.s "$IN/items.c" && gcc -O1 -pipe -o items "$IN/items.c" && ./items',
     'gcc, errors': 'sed "s/int sum = [0-9]*;/int sun = 1;/" "$IN/items.c" > bad.c; gcc -c bad.c; echo $?',
-    'g++, templates': templates('g++', '-O2 -g'),
+    'g++, templates': templates('g++', '-O1 -g'),
     'clang, assembly and a program':
         'clang -O3 -S -o items.s "$IN/items.c" && clang -O1 -o items "$IN/items.c" && ./items',
     'clang, analysis and intermediate code':
         'clang --analyze --analyzer-output text "$IN/items.c" 2>&1; clang -emit-llvm -S -o items.ll "$IN/items.c"',
-    'clang++, templates': templates('clang++', '-O2 -g'),
+    'clang++, templates': templates('clang++', '-O1 -g'),
 }

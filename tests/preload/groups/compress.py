@@ -17,8 +17,8 @@ LONG = {
         'zstd -q --long=24 -dc $level.zst | cksum; done',
     'openssl, keys and certificates':
         'openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out key 2> e && '
-        'openssl req -x509 -new -key key -subj /CN=localhost -days 2 -out cert && '
+        'openssl req -x509 -new -key key -subj /CN=localhost -days 2 -out cert 2> e && '
         'openssl verify -CAfile cert cert && openssl dgst -sha256 -sign key -out sig "$IN/words.txt" && '
         'openssl x509 -in cert -pubkey -noout > pub && openssl dgst -sha256 -verify pub -signature sig "$IN/words.txt" '
-        '&& rm key cert sig pub',
+        '&& rm e key cert sig pub',
 }

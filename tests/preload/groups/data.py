@@ -17,7 +17,8 @@ QUICK = {
 LONG = {
     'jq, streaming': 'jq -c --stream "select(length == 2)" "$IN/records.json"',
     'jq, regular expressions and long strings':
-        "jq -r '[.[].notes | gsub(\"[aeiou]\"; \"-\") | ascii_upcase] | join(\"+\") | ., length' \"$IN/records.json\"",
+        "jq -r '[.[:1000][].notes | gsub(\"[aeiou]\"; \"-\") | ascii_upcase] | join(\"+\") | ., length' "
+        '"$IN/records.json"',
     'jq, an error': 'jq ".[] | .name + .price" "$IN/records.json"; echo $?; '
                     'head -c 70000 "$IN/records.json" | jq .; echo $?',
     'xmllint, XPath': "xmllint --xpath '//item[@stock > 300]/name/text()' \"$IN/records.xml\"",
@@ -28,5 +29,5 @@ LONG = {
     'sqlite3, in memory': 'sqlite3 :memory: < "$IN/rows.sql"',
     'sqlite3, dump and restore':
         'sqlite3 a.db < "$IN/rows.sql" && sqlite3 a.db .dump > dump.sql && sqlite3 b.db < dump.sql && '
-        'sqlite3 b.db "pragma integrity_check" .dump | cmp - dump.sql',
+        'sqlite3 b.db "pragma integrity_check" && sqlite3 b.db .dump | cmp - dump.sql',
 }

@@ -1,34 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""git on a repository that is always the same one: fixed dates, two authors.
-
-Run as a program: git.py COMMITS prints it as a stream for `git fast-import`.
-"""
-import random
-import sys
-
-WORDS = 'alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau'.split()
-AUTHORS = ('Author One <one@example.org>', 'Author Two <two@example.org>')
-BEGIN = 1_600_000_000
-
-
-def stream(commits, out):
-    rng = random.Random('repository')
-    files = {f'dir{n % 5}/file{n}.txt': [' '.join(rng.choices(WORDS, k=8)) for _ in range(120)] for n in range(25)}
-    changed = list(files)
-    for number in range(commits):
-        who = f'{AUTHORS[number % 2]} {BEGIN + 3600 * number} +0000'
-        message = f'Change {number}\n\n{" ".join(rng.choices(WORDS, k=20))}\n'
-        out.write(f'commit refs/heads/main\nauthor {who}\ncommitter {who}\ndata {len(message)}\n{message}')
-        for name in changed:
-            text = '\n'.join(files[name]) + '\n'
-            out.write(f'M 100644 inline {name}\ndata {len(text)}\n{text}')
-        out.write('\n')
-        changed = sorted(rng.sample(sorted(files), 3))
-        for name in changed:
-            lines = files[name]
-            lines[rng.randrange(len(lines))] = ' '.join(rng.choices(WORDS, k=8))
-            lines.insert(rng.randrange(len(lines)), ' '.join(rng.choices(WORDS, k=rng.randrange(1, 30))))
-    out.write('done\n')
+"""git on a repository that is always the same one (bench/programs/repository.py): fixed dates, two authors."""
 
 
 def repository(commits):
@@ -36,7 +7,8 @@ def repository(commits):
     return ('export GIT_CONFIG_NOSYSTEM=1 && git init -q -b main r && cd r && '
             'git config user.name "Author One" && git config user.email one@example.org && '
             'git config gc.auto 0 && git config pack.threads 1 && '
-            f'python3 "$GROUP" {commits} > ../stream && git fast-import --quiet --done < ../stream && rm ../stream && ')
+            f'python3 "$BENCH/repository.py" {commits} > ../stream && '
+            'git fast-import --quiet --done < ../stream && rm ../stream && ')
 
 
 # The index and the logs hold times.
@@ -49,7 +21,7 @@ QUICK = {
 LONG = {
     'git, log of all kinds':
         repository(300) + 'git log -p --stat -M -C && git log --graph --oneline --word-diff -p -20 && '
-        'git blame dir0/file0.txt && git log -S alpha --oneline && git shortlog -se HEAD' + FORGET,
+        'git blame HEAD -- dir0/file0.txt && git log -S alpha --oneline && git shortlog -se HEAD' + FORGET,
     'git, gc and repack':
         repository(300) + 'git gc -q --aggressive --prune=now && git repack -q -a -d -f --window=50 && '
         'git fsck --strict 2>&1 && git verify-pack -v .git/objects/pack/*.idx' + FORGET,
@@ -63,6 +35,3 @@ LONG = {
         'git format-patch -q -3 --stdout main~5 && git archive HEAD | cksum && git grep -n sigma | cksum && '
         'cd .. && git clone -q --no-local r c 2>&1 && git -C c log --format=%H && git -C c fsck 2>&1 && rm -rf r c',
 }
-
-if __name__ == '__main__':
-    stream(int(sys.argv[1]), sys.stdout)

@@ -126,7 +126,7 @@ def main(keys):
 
 
 QUICK = {'redis-benchmark, redis-server: set, read back, reload': 'python3 "$GROUP" 1000'}
-LONG = {'redis-benchmark, redis-server: more keys': 'python3 "$GROUP" 8000'}
+LONG = {'redis-benchmark, redis-server: more keys': 'python3 "$GROUP" 5000'}
 
 if __name__ == '__main__':
     main(int(sys.argv[1]))

@@ -16,9 +16,10 @@ LONG = {
     'sed, backreferences': 'sed -E "s/([0-9]+) (.*) ([0-9]+)/\\3 \\2 \\1/; s/words/WORDS/g" "$IN/words.txt"',
     'grep, patterns':
         'grep -E "(1|2)[0-9]*7 some .*9$" "$IN/words.txt"; grep -c -P "(?<=o)rd+s \\w+ s" "$IN/words.txt"',
-    'diff, large files': 'sort "$IN/words.txt" > a; sed "s/1 some/2 some/" a > b; diff -u a b; [ $? = 1 ]',
+    'diff, large files':
+        'sort "$IN/words.txt" > a; sed "s/1 some/2 some/" a > b; diff -u --label a --label b a b; [ $? = 1 ]',
     'perl, large strings and sorting':
-        "perl -e 'for (1 .. 20000) { $s .= \"$_ \" x ($_ % 50); push @a, substr($s, -$_ % 3000) if $_ % 7 == 0 } "
+        "perl -e 'for (1 .. 4000) { $s .= \"$_ \" x ($_ % 50); push @a, substr($s, -$_ % 3000) if $_ % 7 == 0 } "
         "print length $s, \" \", length join(\"\", sort @a), \"\\n\"; $s =~ s/(\\d)(\\d)/$2$1/g; print $s'",
     'tar, there and back':
         'tar cf a.tar --sort=name --mtime=@0 --owner=0 --group=0 -C "$IN" . && tar tf a.tar && tar xOf a.tar | cksum',

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The input of the programs: JSON and XML as bench/run writes them, but less of it, and text, SQL and C.
-
-The same bytes on every run, and small enough that a program which reads one of the files three times over is done
-within a second.
+"""The input of bench/programs and of tests/preload: JSON, XML and blocks as bench/run writes them, but as much of it
+as is asked for; text, SQL and C. The same bytes on every run.
 """
 import importlib.util
 import os
 import random
 
-BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'bench', 'run', 'inputs.py')
+RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'run', 'inputs.py')
 
 
-def bench_inputs(scale):
-    spec = importlib.util.spec_from_file_location('bench_inputs', BENCH)
+def run_inputs(scale):
+    spec = importlib.util.spec_from_file_location('run_inputs', RUN)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.JSON_RECORDS, module.XML_RECORDS, module.BLOCKS = 2000 * scale, 4000 * scale, 40 * scale
+    module.JSON_RECORDS, module.XML_RECORDS, module.BLOCKS = 2000 * scale, 2400 * scale, 16 * scale
     return module
 
 
@@ -66,12 +64,12 @@ static int sum_%(n)d(const struct item_%(n)d *item, int factor)
     out.write(b'\tprintf("%d\\n", sum);\n\treturn 0;\n}\n')
 
 
-def write(directory, long):
-    scale = 4 if long else 1
-    bench = bench_inputs(scale)
+def write(directory, scale):
+    """Scale 1 is small enough for a program that reads one of the files three times over within a second."""
+    run = run_inputs(scale)
     os.makedirs(directory)
-    for name, writer in (('records.json', bench.write_json), ('records.xml', bench.write_xml),
-                         ('records.bin', bench.write_blocks)):
+    for name, writer in (('records.json', run.write_json), ('records.xml', run.write_xml),
+                         ('records.bin', run.write_blocks)):
         with open(os.path.join(directory, name), 'wb') as out:
             writer(out, random.Random(name))
     for name, writer in (('words.txt', write_text), ('rows.sql', write_sql), ('items.c', write_c)):
