@@ -12,6 +12,7 @@
  */
 #include "cache/epoch.h"
 
+#include "cache/control.h"
 #include "cache/giveback.h"
 #include "cache/options.h"
 #include "cache/policy.h"
@@ -181,6 +182,8 @@ static void recount(struct bp_pool *pool, int cpu, unsigned class, uint64_t now)
 
 void bp_epoch_poll(struct bp_pool *pool, int cpu, unsigned class)
 {
+	if (bp_control_is_asked())
+		bp_control_serve(pool);
 	uint64_t now = bp_os_now_ms();
 	if (cpu >= 0 && bp_percpu_ticked(pool->slabs, cpu, class))
 		recount(pool, cpu, class, now);

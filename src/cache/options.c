@@ -13,7 +13,7 @@
 #include "sys/os.h"
 #include "sys/text.h"
 
-enum kind { WORD, BYTES, NUMBER, FLAG, PATH };
+enum kind { WORD, BYTES, NUMBER, FLAG, PATH, PROGRAM };
 
 struct row {
 	const char *key, *what;
@@ -99,12 +99,38 @@ static const struct row *row_of(const char *key, size_t length)
 	return NULL;
 }
 
+/* Does a pattern, a name or the beginning of one with a star behind it, name the program that runs here? */
+static bool names_this_program(const char *pattern, size_t length)
+{
+	char name[256];
+	bool open = pattern[length - 1] == '*';
+	for (unsigned i = 0; bp_os_program(name, sizeof(name), i); i++)
+		if (strncmp(name, pattern, length - open) == 0 && (open || name[length] == '\0'))
+			return true;
+	return false;
+}
+
+/* One more name on the list. Which names are on it matters only if one is this program's. */
+static int deny(const char *pattern, size_t length)
+{
+	if (length == 0 || length >= sizeof(bp_options.denied))
+		return -EINVAL;
+	if (names_this_program(pattern, length)) {
+		memcpy(bp_options.denied, pattern, length);
+		bp_options.denied[length] = '\0';
+		atomic_store_explicit(&bp_options.mode, BP_MODE_PASS, memory_order_relaxed);
+	}
+	return 0;
+}
+
 int bp_options_set(const char *key, size_t key_length, const char *text, size_t length, bool starting)
 {
 	const struct row *r = row_of(key, key_length);
 	uint64_t value = 0;
 	if (r == NULL)
 		return -ENOENT;
+	if (r->kind == PROGRAM)
+		return starting ? deny(text, length) : -EPERM;
 	if (r->kind != PATH && (!read_value(&value, r, text, length) || value < r->low || value > r->high))
 		return -EINVAL;
 	if (!r->live && !starting)
@@ -131,6 +157,8 @@ int bp_options_get(char *out, size_t size, const char *key)
 	text[0] = '\0';
 	if (r->kind == PATH)
 		bp_text_add(&t, bp_options.path);
+	else if (r->kind == PROGRAM)
+		bp_text_add(&t, bp_options.denied);
 	else if (r->kind == BYTES || r->kind == NUMBER)
 		bp_text_number(&t, value);
 	else

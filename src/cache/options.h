@@ -29,6 +29,7 @@ enum bp_option_check { BP_CHECK_AUTO, BP_CHECK_OFF, BP_CHECK_ON };
 	X(thp, FLAG, 0, 0, 1, false, "huge pages for what the pool's range grows by beyond its first 16 MiB")           \
 	X(check, WORD, BP_CHECK_AUTO, 0, 2, false, "off, on, or auto: on, but under the shim a write after release is not fatal") \
 	X(background, FLAG, 0, 0, 1, false, "a helper thread ends epochs and gives back where the program makes no calls") \
+	X(deny, PROGRAM, 0, 0, 0, false, "a program whose requests all pass through; NAME or NAME*, any number of times")   \
 	X(misuse, WORD, BP_MISUSE_ABORT, 0, 1, true, "abort, or report: count it and go on")                           \
 	X(stats_print, FLAG, 0, 0, 1, true, "print statistics when the program ends")                                  \
 	X(stats_path, PATH, 0, 0, 0, true, "where to; standard error if empty; JSON if the name ends in .json")        \
@@ -42,6 +43,7 @@ struct bp_options {
 	BP_OPTIONS(BP_FIELD)
 #undef BP_FIELD
 	char path[BP_PATH_MAX]; /* stats_path */
+	char denied[64];        /* what of `deny` names this program */
 };
 
 extern struct bp_options bp_options __attribute__((visibility("hidden")));

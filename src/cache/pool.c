@@ -92,6 +92,24 @@ static enum bp_percpu_mode wanted_mode(void)
 	return wanted == BP_WANT_FALLBACK ? BP_PERCPU_FALLBACK : BP_PERCPU_RSEQ;
 }
 
+static bool starts_passing(void)
+{
+	return atomic_load_explicit(&bp_options.mode, memory_order_relaxed) == BP_MODE_PASS;
+}
+
+static void reserve(void)
+{
+	bp_range_start(address_space(), atomic_load_explicit(&bp_options.thp, memory_order_relaxed));
+}
+
+/* What a pool needs that lets everything pass has no use for: address space, and tables over it. */
+static bool open_caches(struct bp_pool *pool)
+{
+	if (bp_range.reserved == 0)
+		reserve();
+	return bp_magazines_start(bp_range.reserved / BYTES_PER_MAGAZINE) && bp_percpu_create(&pool->slabs);
+}
+
 static bool start(struct bp_pool *pool)
 {
 	bp_options_start();
@@ -103,24 +121,36 @@ static bool start(struct bp_pool *pool)
 	/* Late in the program its sandbox might not let the files be read any more. */
 	if (atomic_load_explicit(&bp_options.budget, memory_order_relaxed) == 0)
 		pool->memory_limit = bp_os_memory_limit();
-	bool pass = atomic_load_explicit(&bp_options.mode, memory_order_relaxed) == BP_MODE_PASS;
-	if (!pass)
-		bp_range_start(address_space(), atomic_load_explicit(&bp_options.thp, memory_order_relaxed));
+	if (!starts_passing())
+		reserve();
 	uint64_t epoch_ms = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
 	bool usable = bp_backend_start((unsigned)epoch_ms);
 	enum bp_percpu_mode mode = bp_percpu_start(wanted_mode());
-	usable = usable && mode != BP_PERCPU_PASS && bp_magazines_start(bp_range.reserved / BYTES_PER_MAGAZINE) &&
-		 bp_percpu_create(&pool->slabs);
-	if (!usable)
-		bp_range_stop();
+	usable = usable && mode != BP_PERCPU_PASS;
 	pool->first_class = mode == BP_PERCPU_FALLBACK ? bp_class_of(BP_FALLBACK_SIZE) + 1 : 0;
 	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms, memory_order_relaxed);
 	pthread_atfork(before_fork, NULL, in_child);
 	return usable;
 }
 
+static bool opened(struct bp_pool *pool)
+{
+	uint32_t state = BP_CACHES_CLOSED;
+	if (!atomic_compare_exchange_strong_explicit(&pool->opened, &state, BP_CACHES_OPENING, memory_order_acquire,
+						     memory_order_acquire))
+		return state == BP_CACHES_OPEN;
+	if (!open_caches(pool))
+		pool->usable = false;
+	atomic_store_explicit(&pool->opened, BP_CACHES_OPEN, memory_order_release); /* pairs with the acquire above */
+	return true;
+}
+
 void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 {
+	if (!passing && pool->usable && !opened(pool))
+		return; /* another thread is at it, and says the same */
+	if (!pool->usable)
+		bp_range_stop();
 	atomic_store_explicit(&pool->passing, passing || !pool->usable, memory_order_relaxed);
 	/* In the portable mode nothing is a hit: the limit leads every request to where the mode is looked at. */
 	bool hits = bp_percpu_mode() == BP_PERCPU_RSEQ && !passing && pool->usable;
@@ -163,7 +193,7 @@ bool bp_pool_start(struct bp_pool *pool)
 		return false;
 	does_not_wait = true;
 	pool->usable = start(pool);
-	bp_pool_set_mode(pool, atomic_load_explicit(&bp_options.mode, memory_order_relaxed) == BP_MODE_PASS);
+	bp_pool_set_mode(pool, starts_passing());
 	atomic_store_explicit(&pool->state, BP_POOL_READY, memory_order_release);
 	does_not_wait = false;
 	return true;

@@ -26,6 +26,7 @@
 #include "sys/range.h"
 
 enum { BP_POOL_NEW, BP_POOL_STARTING, BP_POOL_READY };
+enum { BP_CACHES_CLOSED, BP_CACHES_OPENING, BP_CACHES_OPEN };
 
 /* What the slow path counts for a class. Blocks. */
 struct bp_counts {
@@ -52,7 +53,8 @@ struct bp_pool {
 	_Atomic uint32_t state;        /* BP_POOL_… */
 	_Atomic bool passing;          /* everything passes through */
 	uint64_t memory_limit;         /* bytes that the process may hope for, as read at start */
-	bool usable;                   /* what the pool needs could be had */
+	bool usable;                   /* what the pool needs could be had, or was not asked for yet */
+	_Atomic uint32_t opened;       /* BP_CACHES_…: asked for at start, or when a pool that passed no longer does */
 
 	/* Time. */
 	_Atomic uint32_t epoch __attribute__((aligned(BP_LINE)));

@@ -6,16 +6,10 @@
  * Memory order. A push publishes a magazine's row and count: release on the head. A pop that wins reads them: acquire on
  * the head. The load of `next` before the exchange may be of a magazine that is gone; then the tag has changed and the
  * exchange fails, so relaxed is enough.
- *
- * BP_YIELD is where the interleaving tests switch actors; nothing in the product.
  */
 #include "cache/stack.h"
 
 #include "sys/os.h"
-
-#ifndef BP_YIELD
-#define BP_YIELD() ((void)0)
-#endif
 
 enum {
 	MAGAZINES_MAX = 1 << 20,      /* 64 million cached blocks; beyond that releases go to the backend */
@@ -119,9 +113,7 @@ void bp_stack_push(struct bp_stack *s, uint32_t m)
 {
 	uint64_t head = atomic_load_explicit(&s->head, memory_order_relaxed);
 	do {
-		BP_YIELD();
 		atomic_store_explicit(&links[m].next, (uint32_t)head, memory_order_relaxed);
-		BP_YIELD();
 		/* Pairs with the acquire in bp_stack_pop: row, count and next go with it. */
 	} while (!atomic_compare_exchange_weak_explicit(&s->head, &head, head_of(head, m), memory_order_release,
 							memory_order_relaxed));
@@ -131,9 +123,7 @@ uint32_t bp_stack_pop(struct bp_stack *s)
 {
 	uint64_t head = atomic_load_explicit(&s->head, memory_order_acquire);
 	while ((uint32_t)head != 0) {
-		BP_YIELD();
 		uint32_t next = atomic_load_explicit(&links[(uint32_t)head].next, memory_order_relaxed);
-		BP_YIELD();
 		if (atomic_compare_exchange_weak_explicit(&s->head, &head, head_of(head, next), memory_order_acquire,
 							  memory_order_acquire))
 			return (uint32_t)head;

@@ -90,7 +90,7 @@ static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsig
 		 ".popsection\n\t"
 		 : [p] "=&r"(p)
 		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
-		   [down] "r"((uint64_t)UINT32_MAX), [nothing] "m"(bp_percpu_nothing)
+		   [down] "r"((uint64_t)UINT32_MAX), [nothing] "m"(*bp_percpu_nothing)
 		 : "rax", "rcx", "rdx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
 	return p;
 }

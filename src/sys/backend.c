@@ -77,7 +77,6 @@ static unsigned large_arena_count = 1;
 static size_t batch_mib[2], purge_mib[3], decay_mib[3], flush_mib[2];
 static bool can_batch;
 static bool sets_decay; /* the user has not said how long pages may lie */
-static const char *wants_pass;
 
 static _Atomic unsigned tcache = UINT32_MAX; /* the explicit one; UINT32_MAX: none */
 static atomic_flag tcache_taken = ATOMIC_FLAG_INIT;
@@ -180,17 +179,13 @@ static size_t size_setting(const char *name)
 	return je_mallctl(name, &value, &size, NULL, 0) == 0 ? value : 0;
 }
 
-static const char *reason_to_pass(void)
+/* Profiles, junk and zeroes are jemalloc's work on each call: hits would escape it. */
+static bool has_reason_to_pass(void)
 {
 	const char *junk = "false";
 	size_t size = sizeof(junk);
-	if (bool_setting("opt.prof"))
-		return "prof:true";
-	if (bool_setting("opt.zero"))
-		return "zero:true";
-	if (je_mallctl("opt.junk", &junk, &size, NULL, 0) == 0 && strcmp(junk, "false") != 0)
-		return "junk";
-	return NULL;
+	return bool_setting("opt.prof") || bool_setting("opt.zero") ||
+	       (je_mallctl("opt.junk", &junk, &size, NULL, 0) == 0 && strcmp(junk, "false") != 0);
 }
 
 void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text), unsigned decay_ms)
@@ -214,7 +209,7 @@ bool bp_backend_start(unsigned decay_ms)
 	if (!bp_guard_enter())
 		return false;
 	size_t length = 2, size;
-	wants_pass = page == BP_PAGE ? reason_to_pass() : "page size";
+	bool wants_pass = page != BP_PAGE || has_reason_to_pass();
 	can_batch = je_mallctlnametomib("experimental.batch_alloc", batch_mib, &length) == 0 && length == 2;
 	length = 3;
 	je_mallctlnametomib("arena.0.purge", purge_mib, &length);
@@ -226,9 +221,7 @@ bool bp_backend_start(unsigned decay_ms)
 	size = sizeof(decay);
 	bool known = je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0;
 	sets_decay = known && (decay == JEMALLOC_DECAY_MS || decay == (ssize_t)decay_ms);
-	pool_arena = wants_pass == NULL ? create_arena(false) : NO_ARENA;
-	if (pool_arena == NO_ARENA && wants_pass == NULL)
-		wants_pass = "no arena";
+	pool_arena = wants_pass ? NO_ARENA : create_arena(false);
 	unsigned cpus = bp_os_possible_cpus();
 	large_arena_count = cpus < ARENAS_MAX ? cpus : ARENAS_MAX;
 	for (unsigned i = 0; i < ARENAS_MAX; i++)
@@ -252,11 +245,6 @@ void bp_backend_set_decay(unsigned decay_ms)
 		if (i != pool_arena)
 			set_of_arena(i, "dirty_decay_ms", &soon, sizeof(soon)); /* fails where there is none yet */
 	bp_guard_leave();
-}
-
-const char *bp_backend_wants_pass(void)
-{
-	return wants_pass;
 }
 
 const char *bp_backend_name(void)

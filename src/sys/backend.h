@@ -25,8 +25,6 @@ void bp_backend_set_decay(unsigned decay_ms);
 /* A program's own malloc_conf (or NULL), and where jemalloc's messages go. Before the first call into jemalloc. */
 void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text), unsigned decay_ms);
 
-/* Why everything should pass through to jemalloc: "prof:true" and the like; NULL where nothing says so. */
-const char *bp_backend_wants_pass(void);
 /* "embedded" or "shared". */
 const char *bp_backend_name(void);
 

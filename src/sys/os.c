@@ -245,6 +245,25 @@ const char *bp_os_environment(const char *name)
 	return NULL;
 }
 
+bool bp_os_program(char *name, size_t size, unsigned which)
+{
+	char link[512];
+	const char *path = link;
+	int saved = errno;
+	long got = which == 0 ? syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", link, sizeof(link) - 1) : 0;
+	link[got > 0 ? got : 0] = '\0';
+	errno = saved;
+	if (which == 1)
+		path = (const char *)getauxval(AT_EXECFN);
+	if (which > 1 || path == NULL)
+		return false;
+	const char *last = strrchr(path, '/') == NULL ? path : strrchr(path, '/') + 1;
+	if (strlen(last) >= size)
+		return which == 0 && bp_os_program(name, size, 1);
+	memcpy(name, last, strlen(last) + 1);
+	return true;
+}
+
 /* System calls by number: glibc's open, read, write and close are cancellation points, malloc and free are none. */
 long bp_os_read_file(char *text, size_t size, const char *path)
 {

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * unshare and setns: the kernel refuses some of what they do (user namespaces, above all) to a process with more than one
+ * thread. A program that has one thread of its own must not fail because of background:true, so the helper thread ends
+ * before the call and is started again after it. Without it these are the plain system calls.
+ *
+ * What is unusual: a thread that has been joined may still be counted by the kernel for a moment. EINVAL is therefore
+ * believed only after a while; only a process whose helper was ended waits.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api/background.h"
+#include "shim/shim.h"
+
+enum { TRIES = 100, PAUSE_NS = 100000 };
+
+static int alone(long call, long first, long second)
+{
+	bool paused = bp_background_pause();
+	long result = syscall(call, first, second);
+	for (int i = 0; paused && result != 0 && errno == EINVAL && i < TRIES; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+		result = syscall(call, first, second);
+	}
+	if (paused)
+		bp_background_resume();
+	return (int)result;
+}
+
+BP_EXPORT int unshare(int flags)
+{
+	return alone(SYS_unshare, flags, 0);
+}
+
+BP_EXPORT int setns(int fd, int type)
+{
+	return alone(SYS_setns, fd, type);
+}
