@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "api/provider.h"
 #include "bufpool/bufpool.h"
 #include "cache/options.h"
 #include "cache/pool.h"
@@ -85,6 +86,8 @@ void bp_background_resume(void)
 
 static __attribute__((constructor)) void start_if_wanted(void)
 {
+	if (!bp_provider_is_this())
+		return;
 	bp_options_start();
 	if (!atomic_load_explicit(&bp_options.background, memory_order_relaxed) || !bp_pool_start(&bp_default_pool))
 		return;

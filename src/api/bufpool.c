@@ -207,6 +207,8 @@ unsigned bufpool_version(void)
 	return BUFPOOL_VERSION;
 }
 
+extern unsigned bp_own_version(void) __attribute__((alias("bufpool_version"), visibility("hidden"))); /* provider.c */
+
 const char *bufpool_version_string(void)
 {
 	return "0.1.0";

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/provider.h"
 #include "bufpool/bufpool.h"
 #include "cache/control.h"
 #include "cache/options.h"
@@ -48,7 +49,7 @@ static bool ends_with(const char *text, const char *end)
 
 static __attribute__((destructor)) void print_at_end(void)
 {
-	if (!atomic_load_explicit(&bp_options.stats_print, memory_order_relaxed))
+	if (!atomic_load_explicit(&bp_options.stats_print, memory_order_relaxed) || !bp_provider_is_this())
 		return;
 	const char *path = bp_options.path;
 	int fd = path[0] == '\0' ? STDERR_FILENO : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
