@@ -144,7 +144,11 @@ def wrong_in(stats, mode):
         checks.append((f'{name} = those of the classes', stats[name], sum(row[name] for row in classes)))
     if mode != 'pass':
         checks.append(('percpu', stats['percpu'], 'rseq' if mode == 'rseq' and has_rseq() else 'fallback'))
-    return [f'{what}: {ours} and {theirs}' for what, ours, theirs in checks if ours != theirs]
+    wrong = [f'{what}: {ours} and {theirs}' for what, ours, theirs in checks if ours != theirs]
+    for row in classes:
+        if sum(row[name] for name in ('in_use', 'cached', 'victim', 'queued')) > row['from_backend']:
+            wrong.append(f'more blocks than were created: {row}')
+    return wrong
 
 
 def accounting(folder, mode):
