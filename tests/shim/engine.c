@@ -103,6 +103,32 @@ TEST(malloc_counts_in_the_statistics, T_POOL)
 	CHECK(stats().hits >= after.hits + N - 10);
 }
 
+/* A function of its own, never inlined: nothing of the caller's frame is changed between vfork's two returns. */
+static __attribute__((noinline)) pid_t vfork_and_exit(void)
+{
+	pid_t pid = vfork();
+
+	if (pid == 0)
+		_exit(0);
+	return pid;
+}
+
+/* While its child had the memory it had no CPU. */
+TEST(the_parent_of_a_vfork_hits_as_before, T_POOL)
+{
+	struct bufpool_stats before;
+	int status = -1;
+
+	if (strcmp(t_percpu(), "rseq"))
+		t_skip("hits are counted so with restartable sequences alone");
+	free(malloc(1000));
+	CHECK(waitpid(vfork_and_exit(), &status, 0) > 0 && status == 0);
+	before = stats();
+	for (int i = 0; i < 1000; i++)
+		free(malloc(1000));
+	CHECK(stats().hits >= before.hits + 900);
+}
+
 /* As bufpool.h says of the moment when nothing else runs. */
 TEST(created_is_the_sum_of_where_blocks_are, T_POOL)
 {

@@ -8,7 +8,6 @@
  */
 #include "harness.h"
 
-#include <bufpool/bufpool.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -217,29 +216,6 @@ TEST(fork_after_vfork)
 		CHECK(pid > 0 && exits_with(pid, 0));
 		CHECK(churn(4, 1000));
 	}
-}
-
-static int do_nothing(unsigned arg)
-{
-	return (int)arg;
-}
-
-/* Its CPU's cache is there for it again. */
-TEST(the_parent_hits_as_before, T_POOL)
-{
-	int (*stats_get)(struct bufpool_stats *, struct bufpool *) =
-		(int (*)(struct bufpool_stats *, struct bufpool *))t_symbol("bufpool_stats_get");
-	struct bufpool_stats before = {.size = sizeof(before)}, after = before;
-
-	if (!stats_get || !t_pooled(64) || strcmp(t_percpu(), "rseq"))
-		t_skip("hits are the restartable sequences' alone");
-	free(malloc(1000));
-	CHECK(exits_with(vfork_and(do_nothing, 3), 3));
-	stats_get(&before, NULL);
-	for (int i = 0; i < 1000; i++)
-		free(malloc(1000));
-	stats_get(&after, NULL);
-	CHECK(after.hits - before.hits >= 900);
 }
 
 static void fail_to_vfork(void *unused)
