@@ -6,6 +6,7 @@ import subjects
 
 FIGURES = {'cpu': 'CPU time', 'instructions': 'instructions', 'peak': 'peak memory', 'final': 'final memory',
            'faults': 'page faults'}
+FINE = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 2)    # ticks of a narrow panel; a wide one has powers of two
 GROWING = ('xmllint', 'jq', 'git-log', 'git-gc')
 
 
@@ -97,6 +98,21 @@ def print_entry(entry):
         print(f'    {bar["what"] + against:50}{shown(bar["ratio"], ".3f"):>8} <= {bar["bar"]:<5g} {verdict}')
 
 
+def dress(panel, names, title):
+    panel.axvline(1, color='black', linewidth=0.8)
+    panel.set_xscale('log', base=2)
+    low, high = panel.get_xlim()
+    panel.set_xlim(min(low, 0.85), max(high, 1.18))
+    if low > 0.4 and high < 2.5:
+        panel.set_xticks([tick for tick in FINE if low <= tick <= high] or [1])
+    panel.xaxis.set_major_formatter(lambda x, _: format(x, 'g'))
+    panel.minorticks_off()
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.5, -0.5)
+    panel.set_title(title)
+    panel.grid(alpha=0.3)
+
+
 def plot(entries, path):
     """Ratios to jemalloc, one panel a figure, one row a program."""
     import matplotlib
@@ -108,6 +124,8 @@ def plot(entries, path):
     allocators = list(dict.fromkeys(a for entry in entries for a in entry['allocators'] if a != 'jemalloc'))
     markers = dict(zip(allocators, 'svDP^X*'))
     figures = [f for f in FIGURES if any(a[f]['to_jemalloc'] for e in entries for a in e['allocators'].values())]
+    if not figures:
+        raise LookupError('without jemalloc there are no ratios to plot')
     plane, panels = pyplot.subplots(1, len(figures), sharey=True, squeeze=False,
                                     figsize=(4 * len(figures), 1.6 + 0.42 * len(names)))
     for panel, figure in zip(panels[0], figures):
@@ -116,13 +134,7 @@ def plot(entries, path):
                       if allocator in e['allocators'] and e['allocators'][allocator][figure]['to_jemalloc']]
             panel.plot([x for x, _ in points], [y for _, y in points], markers[allocator], label=allocator, alpha=0.8,
                        markersize=11 if allocator == 'bufpool' else 6, linestyle='none')
-        panel.axvline(1, color='black', linewidth=0.8)
-        panel.set_xscale('log', base=2)
-        panel.xaxis.set_major_formatter(lambda x, _: format(x, 'g'))
-        panel.set_yticks(range(len(names)), names)
-        panel.invert_yaxis() if panel is panels[0][0] else None
-        panel.set_title(f'{FIGURES[figure]}, jemalloc = 1')
-        panel.grid(alpha=0.3)
-    panels[0][0].legend(*panels[0][0].get_legend_handles_labels(), fontsize=8)
-    plane.tight_layout()
+        dress(panel, names, f'{FIGURES[figure]}, jemalloc = 1')
+    plane.tight_layout(rect=(0, 0, 1, 1 - 0.4 / plane.get_figheight()))
+    plane.legend(*panels[0][0].get_legend_handles_labels(), loc='upper center', ncols=len(allocators), frameon=False)
     plane.savefig(path, format='svg', metadata={'Date': None})
