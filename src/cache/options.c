@@ -113,9 +113,9 @@ static bool names_this_program(const char *pattern, size_t length)
 /* One more name on the list. Which names are on it matters only if one is this program's. */
 static int deny(const char *pattern, size_t length)
 {
-	if (length == 0 || length >= sizeof(bp_options.denied))
+	if (length >= sizeof(bp_options.denied))
 		return -EINVAL;
-	if (names_this_program(pattern, length)) {
+	if (length > 0 && names_this_program(pattern, length)) {
 		memcpy(bp_options.denied, pattern, length);
 		bp_options.denied[length] = '\0';
 		atomic_store_explicit(&bp_options.mode, BP_MODE_PASS, memory_order_relaxed);

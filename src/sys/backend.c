@@ -59,6 +59,15 @@ void bp_raw_free(void *p)
 
 #define NO_ARENA UINT32_MAX
 
+/* Where a slab of jemalloc's would be one page, four (two for 16 bytes, which already has all the blocks that a slab may
+ * have): each slab costs 128 bytes for ever, and some hundred instructions. Pages by size. */
+#define SLABS "slab_sizes:1-16:2|17-32:4|49-64:4|113-128:4|225-256:4|449-512:4|897-1024:4|1793-2048:4"
+
+/* jemalloc starts itself when it is loaded, and reads this then. */
+#if BP_JEMALLOC_EMBEDDED
+const char *je_malloc_conf = SLABS;
+#endif
+
 /* Layouts that jemalloc's experimental mallctls take; a version with others answers EINVAL, and the plain way is used. */
 struct create_configuration {
 	extent_hooks_t *hooks;
@@ -82,7 +91,7 @@ static _Atomic unsigned tcache = UINT32_MAX; /* the explicit one; UINT32_MAX: no
 static atomic_flag tcache_taken = ATOMIC_FLAG_INIT;
 static _Atomic uint32_t holes[BP_CLASS_COUNT];
 
-__thread struct bp_guard bp_guard;
+__thread struct bp_guard bp_guard __attribute__((tls_model("initial-exec")));
 
 bool bp_backend_busy(void)
 {
@@ -191,12 +200,13 @@ static bool has_reason_to_pass(void)
 void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text), unsigned decay_ms)
 {
 	/* One arena a CPU instead of four: they serve what passes through only, and each costs several pages at start. */
-	static char preset[64];
+	static char preset[256];
 	struct bp_text t = BP_TEXT_ON(preset);
 	bp_text_add(&t, "narenas:");
 	bp_text_number(&t, bp_os_possible_cpus());
 	bp_text_add(&t, ",dirty_decay_ms:");
 	bp_text_number(&t, decay_ms);
+	bp_text_add(&t, "," SLABS);
 	je_malloc_conf = configuration != NULL ? configuration : preset;
 	je_malloc_message = message;
 }
@@ -269,9 +279,29 @@ static int alignment_flag(unsigned class)
 	return bp_class_size(class) > SMALL_MAX ? MALLOCX_LG_ALIGN(BP_PAGE_SHIFT) : 0;
 }
 
+/* As jemalloc has it, which the program's MALLOC_CONF may have changed; asked at a class's first fill. */
+static unsigned ask_slab_blocks(unsigned class)
+{
+	size_t mib[4], length = 4, size = sizeof(uint32_t);
+	uint32_t blocks = 0;
+	if (class >= BP_CLASS_COUNT_SLAB || je_mallctlnametomib("arenas.bin.0.nregs", mib, &length) != 0)
+		return 1;
+	mib[2] = class;
+	return je_mallctlbymib(mib, length, &blocks, &size, NULL, 0) == 0 && blocks > 0 ? blocks : 1;
+}
+
 unsigned bp_backend_slab_blocks(unsigned class)
 {
-	return bp_classes[class].slab_blocks;
+	static _Atomic uint16_t known[BP_CLASS_COUNT]; /* whoever asks gets the same answer */
+	unsigned blocks = atomic_load_explicit(&known[class], memory_order_relaxed);
+	if (bp_likely(blocks != 0))
+		return blocks;
+	if (!bp_guard_enter())
+		return bp_classes[class].slab_blocks;
+	blocks = ask_slab_blocks(class);
+	bp_guard_leave();
+	atomic_store_explicit(&known[class], (uint16_t)blocks, memory_order_relaxed);
+	return blocks;
 }
 
 /* Holes: through the explicit tcache where nobody else has it, else one by one. */
@@ -345,7 +375,6 @@ void *bp_backend_one(unsigned class, bool zero)
 	if (!bp_guard_enter())
 		return NULL;
 	int flags = MALLOCX_TCACHE_NONE | alignment_flag(class) | (zero ? MALLOCX_ZERO : 0);
-	take_holes(class, 1);
 	void *p = je_mallocx(bp_class_size(class), flags | MALLOCX_ARENA(pool_arena));
 	if (p == NULL)
 		p = je_mallocx(bp_class_size(class), flags);

@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sys/text.h"
+
 extern char **environ;
 
 void *bp_os_reserve(size_t bytes, size_t alignment)
@@ -75,6 +77,16 @@ void bp_os_huge(void *start, size_t bytes, bool wanted)
 {
 	int saved = errno;
 	madvise(start, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	errno = saved;
+}
+
+void bp_os_populate(void *start, size_t bytes)
+{
+	static _Atomic bool missing; /* before Linux 5.14 */
+	int saved = errno;
+	if (!atomic_load_explicit(&missing, memory_order_relaxed) && madvise(start, bytes, MADV_POPULATE_WRITE) != 0 &&
+	    errno == EINVAL)
+		atomic_store_explicit(&missing, true, memory_order_relaxed);
 	errno = saved;
 }
 
@@ -153,35 +165,50 @@ static uint64_t number(const char *text)
 	return value;
 }
 
-/* memory.max (or the older limit_in_bytes) of the process's own cgroup and of those above it; UINT64_MAX: none. */
-static uint64_t cgroup_limit(void)
+/* The least of what the files of that name say, in the cgroup `name` and in those above it; UINT64_MAX: none. */
+static uint64_t least_along(const char *root, const char *name, const char *file)
 {
-	char own[512], path[512], value[64];
+	char path[768], value[64];
 	uint64_t limit = UINT64_MAX;
-	if (bp_os_read_file(own, sizeof(own), "/proc/self/cgroup") <= 0)
-		return limit;
-	char *name = strstr(own, "0::");
-	if (name == NULL)
-		return limit;
-	name += 3;
-	name[strcspn(name, "\n")] = '\0';
-	for (;;) {
-		static const char root[] = "/sys/fs/cgroup", file[] = "/memory.max";
-		size_t length = strlen(name);
-		if (length + sizeof(root) + sizeof(file) > sizeof(path))
-			return limit;
-		memcpy(path, root, sizeof(root) - 1);
-		memcpy(path + sizeof(root) - 1, name, length);
-		memcpy(path + sizeof(root) - 1 + length, file, sizeof(file));
+	for (size_t length = strlen(name);; length--) {
+		struct bp_text t = BP_TEXT_ON(path);
+		bp_text_add(&t, root);
+		bp_text_bytes(&t, name, length);
+		bp_text_add(&t, file);
 		if (bp_os_read_file(value, sizeof(value), path) > 0 && value[0] >= '0' && value[0] <= '9') {
 			uint64_t bytes = number(value);
 			limit = bytes < limit ? bytes : limit;
 		}
-		char *slash = strrchr(name, '/');
-		if (slash == NULL)
+		while (length > 0 && name[length - 1] != '/')
+			length--;
+		if (length == 0)
 			return limit;
-		*slash = '\0';
 	}
+}
+
+/* What follows `key` in its line of /proc/self/cgroup. */
+static uint64_t limit_of(const char *all, const char *key, const char *root, const char *file)
+{
+	char name[512];
+	const char *line = strstr(all, key);
+	if (line == NULL)
+		return UINT64_MAX;
+	line += strlen(key);
+	size_t length = strcspn(line, "\n");
+	memcpy(name, line, length);
+	name[length] = '\0';
+	return least_along(root, name, file);
+}
+
+/* Of both generations of cgroups: memory is in one of them. */
+static uint64_t cgroup_limit(void)
+{
+	char all[512];
+	if (bp_os_read_file(all, sizeof(all), "/proc/self/cgroup") <= 0)
+		return UINT64_MAX;
+	uint64_t now = limit_of(all, "0::", "/sys/fs/cgroup", "/memory.max");
+	uint64_t old = limit_of(all, ":memory:", "/sys/fs/cgroup/memory", "/memory.limit_in_bytes");
+	return now < old ? now : old;
 }
 
 size_t bp_os_address_limit(void)

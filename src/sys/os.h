@@ -37,6 +37,8 @@ bool bp_os_commit(void *start, size_t bytes);
 bool bp_os_purge(void *start, size_t bytes);
 /* Asks for huge pages, or for none, on a piece. Advice: a refusal is of no consequence. */
 void bp_os_huge(void *start, size_t bytes, bool wanted);
+/* Fetches pages as if they had been written to, content unchanged. Only a hint: nothing if that can't be done. */
+void bp_os_populate(void *start, size_t bytes);
 void bp_os_unmap(void *start, size_t bytes);
 
 /* Milliseconds of a clock that does not jump. The coarse one is a few ns and up to one tick of the kernel late. */

@@ -29,6 +29,7 @@ static const char *get(const char *key)
 	return value;
 }
 
+#define TOO_LONG "a-name-of-more-than-63-bytes-is-not-the-name-of-a-program-that-anybody-runs"
 static const struct row {
 	const char *key, *preset, *good, *becomes, *bad[6];
 	bool live;
@@ -41,6 +42,7 @@ static const struct row {
 	{ "thp", "false", "true", "true", { "yes", "1", "", "t", "TRUE", "truee" }, false },
 	{ "check", "auto", "on", "on", { "none", "true", "", "o", "str", "1" }, false },
 	{ "background", "false", "true", "true", { "yes", "1", "", "f", "False", "on" }, false },
+	{ "deny", "", "unit-option*", "unit-option*", { TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG }, false },
 	{ "misuse", "abort", "report", "report", { "ignore", "", "abor", "0", "Abort", "reports" }, true },
 	{ "stats_print", "false", "true", "true", { "yes", "1", "", "t", "TRUE", "truee" }, true },
 	{ "abort_conf", "false", "true", "true", { "yes", "1", "", "f", "False", "on" }, false },
@@ -189,6 +191,22 @@ Test(options, confirm_conf_prints_what_can_be_read_again)
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	again[strcspn(again, "\n")] = '\0';
 	cr_assert_str_eq(err, again);
+}
+
+Test(options, deny_lets_everything_of_the_programs_it_names_pass)
+{
+	static const char *const others[] = { "", "unit-optionss", "unit", "nit-options", "unit-optionss*", "*unit" };
+	for (size_t i = 0; i < U_COUNT(others); i++) {
+		cr_assert_eq(set("deny", others[i], true), 0, "%s", others[i]);
+		cr_assert_str_eq(get("mode"), "pool", "%s", others[i]);
+		cr_assert_str_eq(get("deny"), "", "%s", others[i]);
+	}
+	cr_assert_eq(set("deny", "unit-options", false), -EPERM, "the program runs");
+	cr_assert_eq(set("deny", "unit-options", true), 0);
+	cr_assert_str_eq(get("mode"), "pass");
+	cr_assert_str_eq(get("deny"), "unit-options");
+	cr_assert_eq(set("mode", "pool", true), 0);
+	cr_assert_str_eq(get("mode"), "pool", "what comes later wins");
 }
 
 /* A copy of the program that belongs to somebody else and runs as that user. */
