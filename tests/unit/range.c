@@ -328,7 +328,7 @@ static void *carve_all_the_time(void *argument)
 Test(range, a_child_carves_whatever_other_threads_were_at, .timeout = 60)
 {
 	pthread_t other;
-	cr_assert(bp_range_start((size_t)64 << 30, false));
+	cr_assert(bp_range_start((size_t)1 << 40, false));
 	cr_assert_eq(pthread_create(&other, NULL, carve_all_the_time, NULL), 0);
 	for (int i = 0; i < 40; i++) {
 		int status = -1;
