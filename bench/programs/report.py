@@ -105,7 +105,7 @@ def dress(panel, names, title):
     panel.set_xlim(min(low, 0.85), max(high, 1.18))
     if low > 0.4 and high < 2.5:
         panel.set_xticks([tick for tick in FINE if low <= tick <= high] or [1])
-    panel.xaxis.set_major_formatter(lambda x, _: format(x, 'g'))
+    panel.xaxis.set_major_formatter(lambda x, _: format(x, '.2g'))
     panel.minorticks_off()
     panel.set_yticks(range(len(names)), names)
     panel.set_ylim(len(names) - 0.5, -0.5)
