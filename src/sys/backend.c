@@ -36,6 +36,7 @@ enum {
 	ARENAS_MAX = 64,       /* for blocks over the cap: one a CPU, then shared */
 	SMALL_MAX = 14336,     /* jemalloc's largest slab class with 4 KiB pages */
 	JEMALLOC_DECAY_MS = 10000, /* its default */
+	TCACHE_BYTES = 128 << 10, /* more than a thread's cache takes */
 	RETAIN_LIMIT = 32 << 20 /* of address space that an arena takes ahead */
 };
 
@@ -59,13 +60,14 @@ void bp_raw_free(void *p)
 
 #define NO_ARENA UINT32_MAX
 
-/* Where a slab of jemalloc's would be one page, four (two for 16 bytes, which already has all the blocks that a slab may
- * have): each slab costs 128 bytes for ever, and some hundred instructions. Pages by size. */
-#define SLABS "slab_sizes:1-16:2|17-32:4|49-64:4|113-128:4|225-256:4|449-512:4|897-1024:4|1793-2048:4"
+/* How the embedded jemalloc is set up; MALLOC_CONF overrules it. No caches of its own for threads that don't ask (pass.h).
+ * Four pages where a slab would be one (two for 16 bytes, which then has all the blocks that a slab may have): each slab
+ * costs 128 bytes for ever, and some hundred instructions. */
+#define PRESET "tcache:false,slab_sizes:1-16:2|17-32:4|49-64:4|113-128:4|225-256:4|449-512:4|897-1024:4|1793-2048:4"
 
 /* jemalloc starts itself when it is loaded, and reads this then. */
 #if BP_JEMALLOC_EMBEDDED
-const char *je_malloc_conf = SLABS;
+const char *je_malloc_conf = PRESET;
 #endif
 
 /* Layouts that jemalloc's experimental mallctls take; a version with others answers EINVAL, and the plain way is used. */
@@ -85,6 +87,7 @@ static _Atomic unsigned large_arenas[ARENAS_MAX];
 static unsigned large_arena_count = 1;
 static size_t batch_mib[2], purge_mib[3], decay_mib[3], flush_mib[2];
 static bool can_batch;
+static bool wants_tcache; /* for what passes through: unless the user has said not to */
 static bool sets_decay; /* the user has not said how long pages may lie */
 
 static _Atomic unsigned tcache = UINT32_MAX; /* the explicit one; UINT32_MAX: none */
@@ -206,7 +209,7 @@ void bp_backend_configure(const char *configuration, void (*message)(void *ctx, 
 	bp_text_number(&t, bp_os_possible_cpus());
 	bp_text_add(&t, ",dirty_decay_ms:");
 	bp_text_number(&t, decay_ms);
-	bp_text_add(&t, "," SLABS);
+	bp_text_add(&t, "," PRESET);
 	je_malloc_conf = configuration != NULL ? configuration : preset;
 	je_malloc_message = message;
 }
@@ -220,6 +223,8 @@ bool bp_backend_start(unsigned decay_ms)
 		return false;
 	size_t length = 2, size;
 	bool wants_pass = page != BP_PAGE || has_reason_to_pass();
+	const char *settings = bp_os_environment("MALLOC_CONF");
+	wants_tcache = settings == NULL || strstr(settings, "tcache:false") == NULL;
 	can_batch = je_mallctlnametomib("experimental.batch_alloc", batch_mib, &length) == 0 && length == 2;
 	length = 3;
 	je_mallctlnametomib("arena.0.purge", purge_mib, &length);
@@ -583,9 +588,26 @@ static void *refuse(void)
 	return NULL;
 }
 
+void bp_pass_begin(void)
+{
+	if (bp_guard.cached || !bp_guard_enter())
+		return;
+	/* jemalloc 5.3.0 does not notice that it got no memory for a thread's cache, and crashes in it later. So see first
+	 * whether there is some where it will ask; a thread that finds none does without for good. */
+	bool on = true;
+	int flags = MALLOCX_ARENA(0) | MALLOCX_TCACHE_NONE;
+	void *room = wants_tcache ? je_mallocx(TCACHE_BYTES, flags) : NULL;
+	if (room != NULL) {
+		je_dallocx(room, flags);
+		je_mallctl("thread.tcache.enabled", NULL, NULL, &on, sizeof(on));
+	}
+	bp_guard.cached = true;
+	bp_guard_leave();
+}
+
 void *bp_pass_calloc(size_t n)
 {
-	if (!bp_guard_enter())
+	if (!bp_pass_enter())
 		return refuse();
 	void *p = je_calloc(1, bp_pass_size(n));
 	bp_guard_leave();
@@ -594,7 +616,7 @@ void *bp_pass_calloc(size_t n)
 
 void *bp_pass_aligned(size_t alignment, size_t n)
 {
-	if (!bp_guard_enter())
+	if (!bp_pass_enter())
 		return refuse();
 	void *p = je_mallocx(n == 0 ? 1 : n, MALLOCX_LG_ALIGN(__builtin_ctzl(alignment)));
 	bp_guard_leave();
@@ -603,7 +625,7 @@ void *bp_pass_aligned(size_t alignment, size_t n)
 
 void *bp_pass_realloc(void *p, size_t n)
 {
-	if (!bp_guard_enter())
+	if (!bp_pass_enter())
 		return refuse();
 	void *fresh = je_realloc(p, bp_pass_size(n));
 	bp_guard_leave();
@@ -619,6 +641,7 @@ bool bp_jemalloc_is_plain(size_t *alignment, bool *zero, int flags)
 
 void *bp_jemalloc_mallocx(size_t n, int flags)
 {
+	bp_pass_begin();
 	return je_mallocx(n, flags);
 }
 

@@ -21,6 +21,7 @@
 
 struct bp_guard {
 	bool inside;
+	bool cached; /* this thread has had its chance of a cache of jemalloc's: see bp_pass_begin */
 	int *error; /* where this thread's errno lies, once somebody has asked: the question is a call into libc */
 };
 extern __thread struct bp_guard bp_guard BP_HIDDEN __attribute__((tls_model("initial-exec")));
@@ -48,6 +49,17 @@ static inline int *bp_guard_errno(void)
 	return bp_guard.error;
 }
 
+/* Threads start without a cache of jemalloc's own: beside a pool it is of no use and costs each thread three pages. What
+ * passes through needs it, and gets it here. */
+void bp_pass_begin(void) BP_HIDDEN __attribute__((cold));
+
+static inline bool bp_pass_enter(void)
+{
+	if (bp_unlikely(!bp_guard.cached))
+		bp_pass_begin();
+	return bp_guard_enter();
+}
+
 /* jemalloc's malloc and free. With the shared one a preloaded malloc would be found under these names: backend.c then
  * defines them by names that jemalloc alone has. */
 #if BP_JEMALLOC_EMBEDDED
@@ -66,7 +78,7 @@ static inline size_t bp_pass_size(size_t n)
 
 static inline void *bp_pass_malloc(size_t n)
 {
-	if (bp_unlikely(!bp_guard_enter())) {
+	if (bp_unlikely(!bp_pass_enter())) {
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -78,7 +90,7 @@ static inline void *bp_pass_malloc(size_t n)
 /* errno stays as it was: jemalloc's may be changed by what the kernel answers to giving back. p is not NULL. */
 static inline bool bp_pass_free(void *p)
 {
-	if (bp_unlikely(!bp_guard_enter()))
+	if (bp_unlikely(!bp_pass_enter()))
 		return false;
 	int *error = bp_guard_errno(), saved = *error;
 	bp_raw_free(p);
