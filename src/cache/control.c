@@ -14,15 +14,25 @@
 /* Not zeroed memory, so that it lies in a page that is there already. */
 struct bp_control bp_control = { .magic = { BP_CONTROL_MAGIC }, .version = BP_CONTROL_VERSION };
 
+/* Several may ask for different things at once. Whoever applies a mode looks afterwards whether it is still the one
+ * asked for, so the last word is in force in the end. */
+static void apply_mode(struct bp_pool *pool)
+{
+	uint64_t mode;
+	do {
+		mode = atomic_load_explicit(&bp_options.mode, memory_order_relaxed);
+		bp_pool_set_mode(pool, mode == BP_MODE_PASS);
+	} while (atomic_load_explicit(&bp_options.mode, memory_order_relaxed) != mode);
+}
+
 int bp_control_set(struct bp_pool *pool, const char *key, size_t key_length, const char *value, size_t value_length)
 {
-	uint64_t mode = atomic_load_explicit(&bp_options.mode, memory_order_relaxed);
 	uint64_t epoch_ms = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
 	int failed = bp_options_set(key, key_length, value, value_length, false);
 	if (failed != 0)
 		return failed;
-	if (atomic_load_explicit(&bp_options.mode, memory_order_relaxed) != mode)
-		bp_pool_set_mode(pool, mode == BP_MODE_POOL);
+	if (key_length == 4 && memcmp(key, "mode", 4) == 0)
+		apply_mode(pool);
 	if (atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed) != epoch_ms) {
 		bp_epoch_restart(pool);
 		bp_backend_set_decay((unsigned)atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed));

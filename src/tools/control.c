@@ -37,7 +37,8 @@ static bool copy(void *here, uintptr_t there, size_t bytes, bool write)
 static bool search(uintptr_t *found, uintptr_t from, uintptr_t to)
 {
 	static char page[1 << 16];
-	for (uintptr_t at = from; at < to; at += sizeof(page)) {
+	/* The pieces overlap: the mailbox may lie across the end of one. */
+	for (uintptr_t at = from; at < to; at += sizeof(page) - sizeof(struct bp_control)) {
 		size_t bytes = to - at < sizeof(page) ? to - at : sizeof(page);
 		if (!copy(page, at, bytes, false))
 			return false;
@@ -58,22 +59,34 @@ static bool is_likely(const char *access, const char *path, const char *program)
 	return access[1] == 'w' && name != NULL && (strncmp(name, "/libbufpool", 11) == 0 || strcmp(path, program) == 0);
 }
 
+/* Where the shim is, it serves libbufpool.so's callers as well: that one's mailbox is never looked at. */
+static bool is_shim(const char *path)
+{
+	return strncmp(strrchr(path, '/'), "/libbufpool_preload", 19) == 0;
+}
+
 static bool find(uintptr_t *found)
 {
 	char name[64], line[4352], program[4096] = "", access[5], path[4096];
 	unsigned long from, to;
-	bool any = false;
+	bool any = false, sure = false;
 	snprintf(name, sizeof(name), "/proc/%d/exe", (int)pid);
 	ssize_t length = readlink(name, program, sizeof(program) - 1);
 	program[length > 0 ? length : 0] = '\0';
 	snprintf(name, sizeof(name), "/proc/%d/maps", (int)pid);
 	FILE *maps = fopen(name, "re");
-	if (maps == NULL)
+	if (maps == NULL) {
+		errno = errno == ENOENT ? ESRCH : errno;
 		return false;
+	}
 	errno = 0;
-	while (!any && fgets(line, sizeof(line), maps) != NULL)
-		any = sscanf(line, "%lx-%lx %4s %*s %*s %*s %4095[^\n]", &from, &to, access, path) == 4 &&
-		      is_likely(access, path, program) && search(found, from, to);
+	while (!sure && fgets(line, sizeof(line), maps) != NULL) {
+		if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %4095[^\n]", &from, &to, access, path) == 4 &&
+		    is_likely(access, path, program) && search(found, from, to)) {
+			any = true;
+			sure = is_shim(path);
+		}
+	}
 	fclose(maps);
 	return any;
 }
