@@ -46,7 +46,7 @@ def main(name):
 
 
 NAMES = ('json', 'bytes', 'zlib', 'threading', 'subprocess', 'fork1', 'memoryview', 'array', 'gc', 'weakref', 'thread',
-         'mmap', 'unicode', 'dict', 'bz2', 'lzma', 'struct', 'sqlite3', 'pyexpat', 'ctypes')
+         'mmap', 'unicode', 'dict', 'bz2', 'lzma', 'struct', 'hashlib', 'pyexpat', 'ctypes')
 
 QUICK = {}
 LONG = {f'python3, test_{name}': f'python3 "$GROUP" {name}' for name in NAMES}
