@@ -35,7 +35,8 @@ void *bufpool_acquire(size_t n)
 
 void *bufpool_acquire_class_(unsigned index, size_t n)
 {
-	(void)n; /* the compiler's, to check accesses by. Where the class isn't kept its stack is closed. */
+	if (bp_unlikely(n > atomic_load_explicit(&POOL->limit, memory_order_relaxed)))
+		return bp_pool_acquire_other(POOL, n, false);
 	return bp_pool_acquire_class(POOL, index, n, false);
 }
 

@@ -168,7 +168,8 @@ static inline __attribute__((always_inline)) void *bp_pool_acquire(struct bp_poo
 {
 	if (bp_likely(n <= atomic_load_explicit(&pool->small, memory_order_relaxed)))
 		return bp_pool_acquire_class(pool, bp_class_lookup[(n + 7) / 8], n, zero);
-	if (bp_likely(n <= atomic_load_explicit(&pool->limit, memory_order_relaxed)))
+	/* A small one gets here as well, where the mode changed just now: the second table has nothing for it. */
+	if (bp_likely(n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->limit, memory_order_relaxed)))
 		return bp_pool_acquire_class(pool, bp_class_lookup_large[(n + 1023) / 1024], n, zero);
 	return bp_pool_acquire_other(pool, n, zero);
 }
@@ -221,7 +222,7 @@ static inline __attribute__((always_inline)) bool bp_pool_release_sized(struct b
 {
 	if (bp_likely(n <= atomic_load_explicit(&pool->small, memory_order_relaxed)))
 		return bp_pool_release_class(pool, p, bp_class_lookup[(n + 7) / 8]);
-	return n <= atomic_load_explicit(&pool->limit, memory_order_relaxed) &&
+	return n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->limit, memory_order_relaxed) &&
 	       bp_pool_release_class(pool, p, bp_class_lookup_large[(n + 1023) / 1024]);
 }
 

@@ -217,6 +217,13 @@ size_t bp_os_address_limit(void)
 	return getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
 }
 
+bool bp_os_is_limited(void)
+{
+	struct rlimit space, data;
+	return (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) ||
+	       (getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY);
+}
+
 uint64_t bp_os_memory_limit(void)
 {
 	long pages = sysconf(_SC_PHYS_PAGES);
