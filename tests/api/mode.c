@@ -101,6 +101,36 @@ Test(mode, blocks_of_before_the_change_go_where_they_belong)
 	cr_assert(t_balanced());
 }
 
+/* A class with so few pops behind it that nothing but the mode sends its requests to the slow path. */
+Test(mode, what_is_cached_is_not_handed_out)
+{
+	void *p[8];
+	uint64_t hits;
+
+	t_need_pool(BLOCK);
+	t_hold_epochs();
+	for (size_t i = 0; i < T_COUNT(p); i++)
+		p[i] = bufpool_acquire(unknown);
+	for (size_t i = 0; i < T_COUNT(p); i++)
+		bufpool_release(p[i]);
+	set("pass");
+	hits = t_stats().hits;
+	for (size_t i = 0; i < T_COUNT(p); i++) {
+		p[i] = bufpool_acquire(unknown);
+		cr_assert_not(bufpool_owns(p[i]));
+	}
+	for (size_t i = 0; i < T_COUNT(p); i++)
+		bufpool_release(p[i]);
+	cr_assert_eq(t_stats().hits, hits);
+	set("pool");
+	for (size_t i = 0; i < T_COUNT(p); i++)
+		p[i] = bufpool_acquire(unknown);
+	cr_assert_eq(t_stats().hits, hits + T_COUNT(p));
+	for (size_t i = 0; i < T_COUNT(p); i++)
+		bufpool_release(p[i]);
+	cr_assert(t_balanced());
+}
+
 /* Theirs is no test of the mode: what is cached on this CPU may be handed out until its count of pops has run out. */
 Test(mode, the_mode_reaches_constant_sizes_too)
 {
