@@ -16,6 +16,8 @@ cp "$archive" "$work/pic.a"
 ar d "$work/pic.a" jemalloc_cpp.pic.o
 sed -n 's/^#define je_\([a-z_]*\) \(bp_je_[a-z_]*\)$/\1 \2/p' "$names" >"$work/map"
 sed 's/.* //' "$work/map" >"$work/keep"
+# What it would register by itself runs inside handlers of ours (backend.c).
+echo "pthread_atfork bp_jemalloc_atfork" >>"$work/map"
 for name in exp log round; do echo "$name bp_$name"; done >>"$work/map"
 ld -r --whole-archive "$work/pic.a" -o "$work/all.o"
 objcopy --redefine-syms="$work/map" "$work/all.o" "$work/renamed.o"

@@ -40,10 +40,28 @@ static size_t address_space(void)
 }
 
 static bool started_alone; /* at the last fork: the process had one thread */
+static __thread uint64_t signals_before __attribute__((tls_model("initial-exec")));
 
+/* glibc's fork takes this lock after all handlers, jemalloc's own among them. A thread in fflush(NULL) that has it may wait
+ * for a FILE whose owner waits for jemalloc: so it is taken first here. glibc exports both and declares neither. */
+extern void _IO_list_lock(void) __attribute__((weak));
+extern void _IO_list_unlock(void) __attribute__((weak));
+extern void _IO_list_resetlock(void) __attribute__((weak));
+
+/* A handler that forks inside a fork of its own thread would wait for the mutexes that the outer one has taken. */
 static void before_fork(void)
 {
+	signals_before = bp_os_block_signals();
 	started_alone = __libc_single_threaded;
+	if (!started_alone && _IO_list_lock != NULL)
+		_IO_list_lock();
+}
+
+static void after_fork(void)
+{
+	if (!started_alone && _IO_list_unlock != NULL)
+		_IO_list_unlock();
+	bp_os_set_signals(signals_before);
 }
 
 /* Everything that was cached becomes "set aside"; the caches start empty. */
@@ -68,13 +86,8 @@ static void forget_caches(struct bp_pool *pool)
 						  bp_percpu_forget(pool->slabs, (int)cpu, class), memory_order_relaxed);
 }
 
-static void in_child(void)
+static void start_afresh(struct bp_pool *pool)
 {
-	struct bp_pool *pool = &bp_default_pool;
-	/* With one thread there is nobody whose operations could have been cut off, except, in a signal handler, this
-	 * thread's own, which it goes on with. */
-	if (started_alone)
-		return;
 	bp_backend_child();
 	bp_range_child();
 	bp_acquire_child();
@@ -82,6 +95,17 @@ static void in_child(void)
 	atomic_store_explicit(&pool->giving, false, memory_order_relaxed);
 	forget_caches(pool);
 	bp_account_child(pool);
+}
+
+static void in_child(void)
+{
+	/* With one thread there is nobody whose operations could have been cut off, except, in a signal handler, this
+	 * thread's own, which it goes on with. */
+	if (!started_alone)
+		start_afresh(&bp_default_pool);
+	if (!started_alone && _IO_list_resetlock != NULL)
+		_IO_list_resetlock();
+	bp_os_set_signals(signals_before);
 }
 
 static enum bp_percpu_mode wanted_mode(void)
@@ -129,7 +153,7 @@ static bool start(struct bp_pool *pool)
 	usable = usable && mode != BP_PERCPU_PASS;
 	pool->first_class = mode == BP_PERCPU_FALLBACK ? bp_class_of(BP_FALLBACK_SIZE) + 1 : 0;
 	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms, memory_order_relaxed);
-	pthread_atfork(before_fork, NULL, in_child);
+	pthread_atfork(before_fork, after_fork, in_child);
 	return usable;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cache/block.h"
+#include "cache/epoch.h"
 #include "cache/options.h"
 #include "shim/shim.h"
 #include "sys/backend.h"
@@ -95,9 +96,36 @@ BP_EXPORT size_t nallocx(size_t n, int flags)
 	return bp_jemalloc_nallocx(n, flags);
 }
 
+/* A program that asks jemalloc to give back what is free (redis, after FLUSHALL) means what lies in the pool as well. */
+static void give_back_first(bool asked)
+{
+	if (asked)
+		bp_epoch_trim(POOL, 0);
+}
+
+static bool ends_in(const char *name, const char *end)
+{
+	size_t n = __builtin_strlen(name), m = __builtin_strlen(end);
+	return n > m && __builtin_strcmp(name + n - m, end) == 0;
+}
+
+static bool is_purge(const char *name)
+{
+	return __builtin_strncmp(name, "arena.", 6) == 0 && (ends_in(name, ".purge") || ends_in(name, ".decay"));
+}
+
+static bool is_purge_mib(const size_t *mib, size_t length)
+{
+	size_t purge[3] = { 0 }, decay[3] = { 0 }, n = 3;
+	if (length != 3 || bp_jemalloc_nametomib("arena.0.purge", purge, &n) != 0 || n != 3 ||
+	    bp_jemalloc_nametomib("arena.0.decay", decay, &n) != 0)
+		return false;
+	return mib[0] == purge[0] && (mib[2] == purge[2] || mib[2] == decay[2]);
+}
+
 BP_EXPORT int mallctl(const char *name, void *old, size_t *old_size, void *value, size_t size)
 {
-	bp_pool_start(POOL);
+	give_back_first(bp_pool_start(POOL) && is_purge(name));
 	return bp_jemalloc_mallctl(name, old, old_size, value, size);
 }
 
@@ -109,7 +137,7 @@ BP_EXPORT int mallctlnametomib(const char *name, size_t *mib, size_t *length)
 
 BP_EXPORT int mallctlbymib(const size_t *mib, size_t length, void *old, size_t *old_size, void *value, size_t size)
 {
-	bp_pool_start(POOL);
+	give_back_first(bp_pool_start(POOL) && is_purge_mib(mib, length));
 	return bp_jemalloc_bymib(mib, length, old, old_size, value, size);
 }
 

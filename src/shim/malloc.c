@@ -118,8 +118,12 @@ BP_EXPORT void *pvalloc(size_t n)
 	return bp_block_aligned(POOL, BP_PAGE, bp_round_up(n, BP_PAGE), false);
 }
 
+/* redis asks with every malloc and every free. */
 BP_EXPORT size_t malloc_usable_size(void *p)
 {
+	unsigned tag;
+	if (bp_likely(bp_range_has(p)) && bp_likely(bp_range_starts(&tag, p)) && bp_likely(tag != BP_TAG_HUGE))
+		return bp_classes[tag - 1].size;
 	return bp_block_capacity(p);
 }
 

@@ -26,6 +26,7 @@
 #include <jemalloc/jemalloc.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "sys/pass.h"
@@ -86,6 +87,7 @@ static _Atomic unsigned large_arenas[ARENAS_MAX];
 static unsigned large_arena_count = 1;
 static size_t batch_mib[2], purge_mib[3], decay_mib[3], flush_mib[2];
 static bool can_batch;
+static bool limited;      /* memory may be refused, as of the start */
 static bool wants_tcache; /* for what passes through: unless the user has said not to */
 static bool sets_decay; /* the user has not said how long pages may lie */
 
@@ -223,6 +225,7 @@ bool bp_backend_start(unsigned decay_ms)
 	size_t length = 2, size;
 	bool wants_pass = page != BP_PAGE || has_reason_to_pass();
 	const char *settings = bp_os_environment("MALLOC_CONF");
+	limited = bp_os_is_limited();
 	wants_tcache = settings == NULL || strstr(settings, "tcache:false") == NULL;
 	can_batch = je_mallctlnametomib("experimental.batch_alloc", batch_mib, &length) == 0 && length == 2;
 	length = 3;
@@ -312,7 +315,8 @@ unsigned bp_backend_slab_blocks(unsigned class)
 static size_t fill_holes(void **out, size_t count, unsigned class)
 {
 	int flags = MALLOCX_ARENA(pool_arena) | MALLOCX_TCACHE_NONE | alignment_flag(class);
-	bool mine = bp_class_size(class) <= SMALL_MAX &&
+	/* Where memory may be refused jemalloc can't be trusted with a tcache: see bp_pass_begin. */
+	bool mine = bp_class_size(class) <= SMALL_MAX && !limited &&
 		    !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
 	if (mine) {
 		unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
@@ -578,6 +582,44 @@ void bp_backend_stats(struct bp_backend_stats *out)
 	out->mapped = size_setting("stats.mapped");
 	bp_guard_leave();
 }
+
+/* ---- fork ----
+ *
+ * jemalloc takes its mutexes before a fork, so that the child finds them free. A signal handler that forks while its thread
+ * is inside jemalloc would wait for itself there: the handlers are then left out. The parent goes on as it would have; the
+ * child has what glibc gives it as well, a heap in the middle of a call, with which it can exec. */
+
+#if BP_JEMALLOC_EMBEDDED
+static void (*fork_prepare)(void), (*fork_parent)(void), (*fork_child)(void);
+static __thread bool left_out __attribute__((tls_model("initial-exec")));
+
+static void before_fork(void)
+{
+	left_out = bp_guard.inside;
+	if (!left_out)
+		fork_prepare();
+}
+
+static void after_fork(void)
+{
+	if (!left_out)
+		fork_parent();
+}
+
+static void in_child(void)
+{
+	if (!left_out)
+		fork_child();
+}
+
+int bp_jemalloc_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+	fork_prepare = prepare;
+	fork_parent = parent;
+	fork_child = child;
+	return pthread_atfork(before_fork, after_fork, in_child);
+}
+#endif
 
 /* ---- straight to jemalloc ---- */
 

@@ -59,6 +59,8 @@ size_t bp_backend_good_aligned_size(size_t n, size_t alignment);
 void bp_backend_purge(void);
 /* Lets the arenas of large blocks decay, flushes what the fills keep ready. Once an epoch. */
 void bp_backend_decay(void);
+/* What the embedded jemalloc calls instead of pthread_atfork. */
+int bp_jemalloc_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 /* After fork, in the child: drops helpers that another thread may have held. */
 void bp_backend_child(void);
 /* Live bytes, mapped bytes … of jemalloc: by its own statistics; 0 where unknown. */

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -319,6 +320,25 @@ long bp_os_read_file(char *text, size_t size, const char *path)
 	}
 	errno = saved;
 	return got < 0 ? -1 : (long)filled;
+}
+
+static uint64_t change_signals(uint64_t blocked)
+{
+	uint64_t before = 0;
+	int saved = errno;
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, &before, sizeof(before));
+	errno = saved;
+	return before;
+}
+
+uint64_t bp_os_block_signals(void)
+{
+	return change_signals(UINT64_MAX);
+}
+
+void bp_os_set_signals(uint64_t blocked)
+{
+	change_signals(blocked);
 }
 
 static bool membarrier(int command, unsigned flags, int cpu)

@@ -76,6 +76,10 @@ long bp_os_read_file(char *text, size_t size, const char *path);
 bool bp_os_restart_register(void);
 bool bp_os_restart_cpu(int cpu);
 
+/* Blocks all signals for this thread; what was blocked before. 64 of them, all that Linux has. */
+uint64_t bp_os_block_signals(void);
+void bp_os_set_signals(uint64_t blocked);
+
 /* Writes text to a descriptor, whole if it can be done, across EINTR and short writes. */
 void bp_os_write(int fd, const char *text, size_t bytes);
 
