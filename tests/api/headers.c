@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What compilers make of the public header: it stands alone in every dialect, and what it can forbid at compile time is
+ * What compilers make of the public headers: each stands alone in every dialect, and what they can forbid at compile time is
  * forbidden. Compilers that aren't here are skipped by name; gcc must be here, it built this test.
  */
 #include "support.h"
@@ -38,17 +38,28 @@ static bool compiles(struct t_result *r, const char *compiler, const char *stand
 	return t_exited(r, 0);
 }
 
+/* Each header, and something that only it declares. */
+static const char *const headers[][2] = {
+	{ "bufpool.h", "bufpool_release(bufpool_acquire(10));" },
+	{ "vec.h", "struct bufpool_vec x = BUFPOOL_VEC_INIT; bufpool_vec_release(&x);" },
+};
+
 static void expect_alone(const char *compiler, const char *language, const char *const *standards)
 {
 	struct t_result r;
+	char text[512];
 
 	if (!t_have(compiler))
 		cr_skip_test("%s is not here", compiler);
-	write_source(language, "#include <bufpool/bufpool.h>\n#include <bufpool/bufpool.h>\n"
-		     "extern int not_empty;\nint not_empty = (int)sizeof(struct bufpool_stats);\n");
-	for (; *standards; standards++)
-		cr_expect(compiles(&r, compiler, *standards, "-O2"), "%s %s:\n%s", compiler, *standards, r.text);
-	unlink(path);
+	for (size_t i = 0; i < T_COUNT(headers); i++) {
+		snprintf(text, sizeof(text), "#include <bufpool/%s>\n#include <bufpool/%s>\nint main(void) { %s return 0; }\n",
+			 headers[i][0], headers[i][0], headers[i][1]);
+		write_source(language, text);
+		for (const char *const *standard = standards; *standard; standard++)
+			cr_expect(compiles(&r, compiler, *standard, "-O2"), "%s %s %s:\n%s", headers[i][0], compiler,
+				  *standard, r.text);
+		unlink(path);
+	}
 }
 
 static const char *const c[] = { "-std=c11", "-std=c17", "-std=c2x", "-std=gnu11", "-std=gnu2x", NULL };
