@@ -17,6 +17,7 @@
 #include "cache/policy.h"
 #include "cache/release.h"
 #include "sys/backend.h"
+#include "sys/bump.h"
 #include "sys/pass.h"
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
@@ -322,7 +323,10 @@ void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bo
 
 static __attribute__((noinline, cold)) void *acquire_unpassed(struct bp_pool *pool, size_t n, bool zero)
 {
-	if (!bp_pool_start(pool) || atomic_load_explicit(&pool->passing, memory_order_relaxed))
+	bool started = bp_pool_start(pool);
+	if (!started && bp_bump_serves())
+		return bp_bump_new(1, n);
+	if (!started || atomic_load_explicit(&pool->passing, memory_order_relaxed))
 		return pass(pool, n, zero);
 	if (n > pool->cap)
 		return bp_pool_acquire_large(pool, n, 1, zero);
@@ -334,7 +338,7 @@ static __attribute__((noinline, cold)) void *acquire_unpassed(struct bp_pool *po
  * compare and a count. */
 void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
 {
-	if (n > atomic_load_explicit(&pool->pass, memory_order_relaxed) || zero || bp_thread.passed + 1 >= BP_PASS_ROW)
+	if (n >= atomic_load_explicit(&pool->pass, memory_order_relaxed) || zero || bp_thread.passed + 1 >= BP_PASS_ROW)
 		return acquire_unpassed(pool, n, zero);
 	bp_thread.passed++;
 	return bp_pass_malloc(n);

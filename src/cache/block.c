@@ -11,6 +11,7 @@
 #include "cache/misuse.h"
 #include "cache/release.h"
 #include "sys/backend.h"
+#include "sys/bump.h"
 
 bool bp_block_is(const void *p)
 {
@@ -20,14 +21,16 @@ bool bp_block_is(const void *p)
 bool bp_block_is_foreign(const void *p)
 {
 	return !bp_range_has(p) && !bp_misuse_lenient &&
-	       !atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed);
+	       !atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed) && !bp_bump_has(p);
 }
 
 size_t bp_block_capacity(const void *p)
 {
 	if (p == NULL || bp_block_is_foreign(p))
 		return 0;
-	unsigned tag = bp_range_has(p) ? bp_range_start_of(p) : BP_TAG_HUGE;
+	if (!bp_range_has(p))
+		return bp_bump_has(p) ? bp_bump_size(p) : bp_backend_usable(p);
+	unsigned tag = bp_range_start_of(p);
 	return tag == 0 || tag == BP_TAG_HUGE ? bp_backend_usable(p) : bp_class_size(tag - 1);
 }
 
@@ -35,7 +38,7 @@ size_t bp_block_capacity(const void *p)
 static bool is_pooled(struct bp_pool *pool, size_t n)
 {
 	size_t pass = atomic_load_explicit(&pool->pass, memory_order_relaxed);
-	return n <= pool->cap && (pass == 0 || n > pass);
+	return n <= pool->cap && n >= pass;
 }
 
 size_t bp_block_good_size(struct bp_pool *pool, size_t n)
@@ -98,7 +101,10 @@ void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
 	if (fresh == NULL || p == NULL)
 		return fresh;
 	used = used < now ? used : now;
-	memcpy(fresh, p, used < n ? used : n);
+	if (bp_bump_has(p))
+		bp_bump_copy(fresh, p, used < n ? used : n);
+	else
+		memcpy(fresh, p, used < n ? used : n);
 	bp_pool_release(pool, p);
 	return fresh;
 }
@@ -110,7 +116,10 @@ void *bp_block_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool ze
 	size_t rounded = bp_round_up(n == 0 ? 1 : n, alignment);
 	if (rounded < n)
 		rounded = SIZE_MAX;
-	bool passing = !bp_pool_start(pool) || atomic_load_explicit(&pool->passing, memory_order_relaxed);
+	bool started = bp_pool_start(pool);
+	if (!started && bp_bump_serves())
+		return bp_bump_new(alignment, n);
+	bool passing = !started || atomic_load_explicit(&pool->passing, memory_order_relaxed);
 	if (alignment > BP_PAGE || rounded > pool->cap)
 		return passing ? bp_pool_pass_aligned(pool, alignment, n, zero) :
 				 bp_pool_acquire_large(pool, n == 0 ? 1 : n, alignment, zero);

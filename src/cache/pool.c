@@ -22,6 +22,7 @@
 #include "cache/policy.h"
 #include "cache/release.h"
 #include "sys/backend.h"
+#include "sys/bump.h"
 
 struct bp_pool bp_default_pool = { .slabs = BP_SLABS_INIT };
 
@@ -180,13 +181,14 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 	bool hits = bp_percpu_mode() == BP_PERCPU_RSEQ && !passing && pool->usable;
 	size_t limit = hits ? pool->cap : 0;
 	atomic_store_explicit(&pool->limit, limit, memory_order_relaxed);
-	size_t pass = pool->first_class > 0 ? bp_class_size(pool->first_class - 1) : 0;
+	size_t pass = pool->first_class > 0 ? bp_class_size(pool->first_class - 1) + 1 : 0;
 	if (passing || !pool->usable)
 		pass = SIZE_MAX;
 	if (pass > 0) /* first: who meets a block from outside must not take it for a foreign one */
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_release);
 	atomic_store_explicit(&pool->pass, pass, memory_order_release);
-	atomic_store_explicit(&pool->small, limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX, memory_order_relaxed);
+	size_t small = limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX;
+	atomic_store_explicit(&pool->small, small == 0 ? 0 : small + 1, memory_order_relaxed);
 }
 
 static __thread bool does_not_wait __attribute__((tls_model("initial-exec")));
@@ -212,8 +214,9 @@ bool bp_pool_start(struct bp_pool *pool)
 		return true;
 	if (state == BP_POOL_STARTING)
 		return wait_for_start(pool);
-	if (state != BP_POOL_NEW || !atomic_compare_exchange_strong_explicit(&pool->state, &state, BP_POOL_STARTING,
-									     memory_order_acquire, memory_order_relaxed))
+	if (state != BP_POOL_NEW || bp_bump_serves() ||
+	    !atomic_compare_exchange_strong_explicit(&pool->state, &state, BP_POOL_STARTING, memory_order_acquire,
+						     memory_order_relaxed))
 		return false;
 	does_not_wait = true;
 	pool->usable = start(pool);

@@ -42,9 +42,9 @@ struct bp_pool {
 	/* Read on every hit, written at start. */
 	struct bp_slabs slabs;
 	_Atomic size_t limit;          /* requests up to here go to the CPUs' stacks; 0 before the start and in pass mode */
-	_Atomic size_t small;          /* the same for requests that the fine table of classes answers for */
-	_Atomic size_t pass;           /* requests up to here pass through: in the portable mode the small ones, in pass
-	                                * mode all; 0 where none do */
+	_Atomic size_t small;          /* the same for requests that the fine table of classes answers for; they are below */
+	_Atomic size_t pass;           /* requests below pass through: in the portable mode the small ones, in pass mode
+	                                * all; 0 where not even those of no bytes do, so before the start */
 
 	/* Configuration. */
 	size_t cap;                    /* inclusive; the class of the cap is the last one that is kept */
@@ -166,7 +166,7 @@ static inline __attribute__((always_inline)) void *bp_pool_acquire_class(struct 
 
 static inline __attribute__((always_inline)) void *bp_pool_acquire(struct bp_pool *pool, size_t n, bool zero)
 {
-	if (bp_likely(n <= atomic_load_explicit(&pool->small, memory_order_relaxed)))
+	if (bp_likely(n < atomic_load_explicit(&pool->small, memory_order_relaxed)))
 		return bp_pool_acquire_class(pool, bp_class_lookup[(n + 7) / 8], n, zero);
 	/* A small one gets here as well, where the mode changed just now: the second table has nothing for it. */
 	if (bp_likely(n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->limit, memory_order_relaxed)))
@@ -220,7 +220,7 @@ static inline __attribute__((always_inline)) bool bp_pool_release_class(struct b
 /* The same by its size; false also where that is over the limit. */
 static inline __attribute__((always_inline)) bool bp_pool_release_sized(struct bp_pool *pool, void *p, size_t n)
 {
-	if (bp_likely(n <= atomic_load_explicit(&pool->small, memory_order_relaxed)))
+	if (bp_likely(n < atomic_load_explicit(&pool->small, memory_order_relaxed)))
 		return bp_pool_release_class(pool, p, bp_class_lookup[(n + 7) / 8]);
 	return n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->limit, memory_order_relaxed) &&
 	       bp_pool_release_class(pool, p, bp_class_lookup_large[(n + 1023) / 1024]);

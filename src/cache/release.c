@@ -16,6 +16,7 @@
 #include "cache/options.h"
 #include "cache/policy.h"
 #include "sys/backend.h"
+#include "sys/bump.h"
 #include "sys/pass.h"
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
@@ -173,7 +174,7 @@ void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag)
 
 void bp_pool_release_outside(struct bp_pool *pool, void *p)
 {
-	if (p == NULL)
+	if (p == NULL || bp_bump_has(p))
 		return;
 	if (!bp_misuse_lenient && !atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed)) {
 		bp_misuse_report(pool, BP_MISUSE_FOREIGN, p, 0, true);

@@ -16,6 +16,7 @@
 #include "cache/misuse.h"
 #include "shim/shim.h"
 #include "sys/backend.h"
+#include "sys/bump.h"
 #include "sys/pass.h"
 
 /* The strong definition of what is false elsewhere. */
@@ -59,7 +60,7 @@ BP_EXPORT void *realloc(void *p, size_t n)
 		return NULL;
 	}
 	/* What stays small stays with jemalloc; what grows beyond moves to the pool. */
-	if (!bp_range_has(p) && n <= atomic_load_explicit(&POOL->pass, memory_order_relaxed)) {
+	if (!bp_range_has(p) && n < atomic_load_explicit(&POOL->pass, memory_order_relaxed) && !bp_bump_has(p)) {
 		void *fresh = bp_pass_realloc(p, n);
 		return fresh != NULL ? fresh : no_memory();
 	}
