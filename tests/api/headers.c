@@ -41,6 +41,7 @@ static bool compiles(struct t_result *r, const char *compiler, const char *stand
 /* Each header, and something that only it declares. */
 static const char *const headers[][2] = {
 	{ "bufpool.h", "bufpool_release(bufpool_acquire(10));" },
+	{ "copy.h", "struct bufpool_copy x = { 0 }; bufpool_copy_end(&x);" },
 	{ "vec.h", "struct bufpool_vec x = BUFPOOL_VEC_INIT; bufpool_vec_release(&x);" },
 };
 
