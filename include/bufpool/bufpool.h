@@ -167,6 +167,8 @@ struct bufpool_stats {
 	uint64_t in_use, cached, victim, queued;
 	uint64_t in_use_bytes, cached_bytes, victim_bytes, queued_bytes, budget_bytes, referenced_bytes, pinned_bytes;
 	uint64_t passed_through; /* requests that went straight to jemalloc; of other threads', up to 255 each are not yet in it */
+	uint64_t buf_outgrown, buf_given_back; /* bufs copied to grow; blocks far too large for them, among dropped_budget */
+	uint64_t buf_start_bytes; /* what a buf begins with at least; 0: as much as is asked for */
 };
 
 /* One size class. */

@@ -10,6 +10,7 @@
 #include "bufpool/bufpool.h"
 #include "cache/account.h"
 #include "cache/options.h"
+#include "cache/sizing.h"
 #include "sys/backend.h"
 #include "sys/text.h"
 
@@ -62,6 +63,9 @@ static void collect(struct bufpool_stats *s)
 		.queued_bytes = bytes.queued,
 		.budget_bytes = bp_account_budget(POOL),
 		.passed_through = get(&POOL->passed) + bp_thread.passed, /* of the other threads, whole rows */
+		.buf_outgrown = get(&bp_default_sizing.outgrown),
+		.buf_given_back = get(&bp_default_sizing.given_back),
+		.buf_start_bytes = atomic_load_explicit(&bp_default_sizing.start, memory_order_relaxed),
 	};
 	add_large(s);
 }
@@ -136,6 +140,8 @@ int bufpool_class_stats_get(struct bufpool_class_stats *out, struct bufpool *poo
 	X(misuse, true, "misuses found")                                                                               \
 	X(epochs, true, "epochs ended")                                                                                \
 	X(passed_through, true, "requests that went straight to jemalloc")                                                \
+	X(buf_outgrown, true, "growing buffers that were copied into a larger block")                                  \
+	X(buf_given_back, true, "of dropped_budget: blocks far too large for their buffers' content")                  \
 	X(in_use, false, "blocks out")                                                                                 \
 	X(cached, false, "blocks cached on CPUs and in the shared level")                                              \
 	X(victim, false, "blocks in the victim")                                                                       \
@@ -146,7 +152,8 @@ int bufpool_class_stats_get(struct bufpool_class_stats *out, struct bufpool *poo
 	X(queued_bytes, false, "bytes about to be given back")                                                         \
 	X(budget_bytes, false, "bytes that may be cached now")                                                         \
 	X(referenced_bytes, false, "bytes that shares refer to")                                                       \
-	X(pinned_bytes, false, "bytes that shares keep alive")
+	X(pinned_bytes, false, "bytes that shares keep alive")                                                         \
+	X(buf_start_bytes, false, "bytes that a growing buffer begins with at least")
 
 #define FIELD(name, grows, what) { #name, what, grows, offsetof(struct bufpool_stats, name) },
 static const struct {

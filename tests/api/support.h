@@ -68,7 +68,7 @@ unsigned t_owner_run(struct t_owner *o, unsigned steps);
 
 struct t_result {
 	int status;      /* of waitpid; -1: hung and killed */
-	char text[8192]; /* what it wrote, NUL-terminated */
+	char text[32768]; /* what it wrote, NUL-terminated */
 };
 /* Runs run(shared) in a forked child whose standard error is text. shared is memory that both see. */
 void t_child(struct t_result *r, void (*run)(void *shared), void *shared);
