@@ -42,9 +42,9 @@ struct bp_pool {
 	/* Read on every hit, written at start. */
 	struct bp_slabs slabs;
 	_Atomic size_t limit;          /* requests up to here go to the CPUs' stacks; 0 before the start and in pass mode */
-	_Atomic size_t small;          /* the same for requests that the fine table of classes answers for; they are below */
-	_Atomic size_t pass;           /* requests below pass through: in the portable mode the small ones, in pass mode
-	                                * all; 0 where not even those of no bytes do, so before the start */
+	_Atomic size_t small;          /* the same for what the fine table of classes answers for: requests below it */
+	_Atomic size_t pass;           /* requests below pass through: in the portable mode the small ones, in pass
+	                                * mode all; 0 where not even those of no bytes do, so before the start */
 
 	/* Configuration. */
 	size_t cap;                    /* inclusive; the class of the cap is the last one that is kept */

@@ -43,7 +43,8 @@ static void *exhausted(void)
 void *bp_bump_new(size_t alignment, size_t n)
 {
 	uintptr_t buffer = (uintptr_t)bp_bump_buffer;
-	size_t start, size = bp_round_up(n == 0 ? 1 : n, UNIT), top = atomic_load_explicit(&bp_bump_top, memory_order_relaxed);
+	size_t start, size = bp_round_up(n == 0 ? 1 : n, UNIT);
+	size_t top = atomic_load_explicit(&bp_bump_top, memory_order_relaxed);
 	do {
 		start = bp_round_up(buffer + top + UNIT, alignment < UNIT ? UNIT : alignment) - buffer;
 		if (n > BP_BUMP_BYTES || start > BP_BUMP_BYTES || size > BP_BUMP_BYTES - start)
