@@ -9,6 +9,7 @@
 #include "cache/giveback.h"
 
 #include "cache/block.h"
+#include "cache/inherit.h"
 #include "cache/policy.h"
 #include "cache/release.h"
 #include "sys/backend.h"
@@ -50,8 +51,13 @@ static bool give_back(struct bp_pool *pool, struct bp_level *l, bool over)
 	uint32_t magazine = next_magazine(l, &class);
 	if (magazine == 0)
 		return false;
+	void *blocks[BP_MAGAZINE_SLOTS];
 	uint32_t n = bp_magazine_count(magazine);
-	if (!bp_backend_give_back(bp_magazine_slots(magazine), n, class)) {
+	/* First: what has gone to jemalloc must not be found in a magazine by the child of a fork. */
+	__builtin_memcpy(blocks, bp_magazine_slots(magazine), n * sizeof(*blocks));
+	bp_magazine_set_count(magazine, 0);
+	if (!bp_backend_give_back(blocks, n, class)) {
+		bp_magazine_set_count(magazine, n);
 		bp_level_put(l, class, magazine);
 		return false;
 	}
@@ -83,6 +89,8 @@ bool bp_giveback_step(struct bp_pool *pool)
 	if (give_back(pool, &pool->over, true) || give_back(pool, bp_pool_queue(pool, bp_pool_epoch(pool)), false) ||
 	    free_deferred(pool))
 		return true;
+	if (bp_inherit_is_due(pool) && bp_inherit_step(pool))
+		return true;
 	/* The end of a burst: the last pages, and the magazines that carried it. */
 	if (!purge_if(pool, 1))
 		return false;
@@ -106,12 +114,13 @@ void bp_giveback_some(struct bp_pool *pool)
 bool bp_giveback_is_due(struct bp_pool *pool)
 {
 	return !bp_level_is_empty(&pool->over) || !bp_level_is_empty(bp_pool_queue(pool, bp_pool_epoch(pool))) ||
-	       atomic_load_explicit(&pool->purge_debt, memory_order_relaxed) != 0 || !bp_stack_is_empty(&pool->deferred);
+	       atomic_load_explicit(&pool->purge_debt, memory_order_relaxed) != 0 || !bp_stack_is_empty(&pool->deferred) ||
+	       bp_inherit_is_due(pool);
 }
 
 void bp_giveback_all(struct bp_pool *pool)
 {
-	while (!bp_backend_busy() && bp_giveback_step(pool))
+	while (!bp_backend_busy() && (bp_inherit_step(pool) || bp_giveback_step(pool)))
 		;
 }
 

@@ -7,9 +7,9 @@
  *
  * fork. jemalloc looks after itself (its own handlers run inside ours: bp_pool_start registers after jemalloc's first
  * call). A child of a process with one thread has everything as it was. With more threads, the kernel copies memory while
- * they run on: a block may be seen in a stack and in the level that it moved to a moment later. Such a child leaves alone
- * everything that was cached (it stays allocated, and is counted as set aside) and starts with empty caches; nothing is
- * handed out twice. No lock is held across the fork, no thread is stopped for it.
+ * they run on: a block may be seen in a stack and in the level that it moved to a moment later. Such a child starts with
+ * empty caches and gives back what it inherited when it has lived for an epoch (inherit.h); until then that is counted as
+ * set aside. Nothing is handed out twice, no lock of the pool is held across the fork, no thread is stopped for it.
  */
 #include "cache/pool.h"
 
@@ -18,6 +18,7 @@
 #include <sys/single_threaded.h>
 
 #include "cache/account.h"
+#include "cache/inherit.h"
 #include "cache/options.h"
 #include "cache/policy.h"
 #include "cache/release.h"
@@ -80,11 +81,6 @@ static void forget_caches(struct bp_pool *pool)
 		pool->levels[i] = (struct bp_level){ 0 };
 	pool->over = (struct bp_level){ 0 };
 	pool->deferred = (struct bp_stack){ 0 };
-	bp_magazines_child();
-	for (unsigned cpu = 0; cpu < pool->slabs.cpus; cpu++)
-		for (unsigned class = 0; class < pool->classes; class++)
-			atomic_fetch_add_explicit(&pool->counts[class].cpu_out,
-						  bp_percpu_forget(pool->slabs, (int)cpu, class), memory_order_relaxed);
 }
 
 static void start_afresh(struct bp_pool *pool)
@@ -92,9 +88,9 @@ static void start_afresh(struct bp_pool *pool)
 	bp_backend_child();
 	bp_range_child();
 	bp_acquire_child();
-	bp_percpu_child(pool->slabs);
 	atomic_store_explicit(&pool->giving, false, memory_order_relaxed);
 	forget_caches(pool);
+	bp_inherit(pool);
 	bp_account_child(pool);
 }
 

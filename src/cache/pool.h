@@ -38,6 +38,17 @@ struct bp_counts {
 	_Atomic uint32_t fill;         /* blocks that the last fill asked for */
 } __attribute__((aligned(BP_LINE)));
 
+/* In the child of a threaded fork: copies of caches that are still to be gone through (inherit.h). */
+enum { BP_INHERITED_SLABS = 4 }; /* generations that fork before they have */
+struct bp_inherited {
+	struct bp_slabs slabs[BP_INHERITED_SLABS];
+	unsigned slab_count, cpu;      /* the last one is gone through first, from this CPU on */
+	uint32_t row, rows;            /* magazines: from the one to below the other */
+	uint32_t epoch;                /* at the fork */
+	_Atomic bool left;
+	atomic_flag stepping;
+};
+
 struct bp_pool {
 	/* Read on every hit, written at start. */
 	struct bp_slabs slabs;
@@ -73,6 +84,8 @@ struct bp_pool {
 	struct bp_level over;          /* queued because of the budget */
 	struct bp_stack deferred;      /* large blocks whose release came from a signal handler inside jemalloc */
 	struct bp_counts counts[BP_CLASS_COUNT];
+
+	struct bp_inherited inherited;
 
 	/* Blocks that are never kept, and calls that passed. */
 	_Atomic uint64_t large_acquired __attribute__((aligned(BP_LINE)));

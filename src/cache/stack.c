@@ -9,6 +9,8 @@
  */
 #include "cache/stack.h"
 
+#include <sched.h>
+
 #include "sys/os.h"
 
 enum {
@@ -52,6 +54,26 @@ bool bp_magazines_start(size_t magazines)
 	return true;
 }
 
+void bp_magazines_shrink(size_t magazines)
+{
+	if (links == NULL)
+		return;
+	while (atomic_flag_test_and_set_explicit(&committing, memory_order_acquire))
+		sched_yield();
+	uint32_t least = atomic_load_explicit(&committed, memory_order_relaxed);
+	size_t size = magazines & ~(size_t)(COMMIT - 1);
+	size = size > least ? size : least;
+	if (size < table_size) {
+		size_t link_bytes = bp_round_up(size * sizeof(struct link), BP_PAGE);
+		size_t now = bp_round_up(table_size * sizeof(struct link), BP_PAGE);
+		bp_os_unmap(rows + size, (table_size - size) * ROW_BYTES);
+		if (link_bytes < now)
+			bp_os_unmap((char *)links + link_bytes, now - link_bytes);
+		table_size = (uint32_t)size;
+	}
+	atomic_flag_clear_explicit(&committing, memory_order_release);
+}
+
 /* Try-lock: who doesn't get it does without a new magazine this time. */
 static bool commit_more(void)
 {
@@ -85,6 +107,7 @@ uint32_t bp_magazine_new(void)
 
 void bp_magazine_free(uint32_t m)
 {
+	links[m].count = 0;
 	atomic_fetch_add_explicit(&free_count, 1, memory_order_relaxed);
 	bp_stack_push(&free_list, m);
 }
@@ -185,11 +208,16 @@ void bp_magazines_purge(void)
 	atomic_flag_clear_explicit(&purging, memory_order_release);
 }
 
-void bp_magazines_child(void)
+uint32_t bp_magazines_used(void)
+{
+	return atomic_load_explicit(&used, memory_order_relaxed);
+}
+
+void bp_magazines_child(uint32_t first)
 {
 	free_list = (struct bp_stack){ 0 };
 	atomic_store_explicit(&free_count, 0, memory_order_relaxed);
-	atomic_store_explicit(&used, 1, memory_order_relaxed);
+	atomic_store_explicit(&used, first, memory_order_relaxed);
 	atomic_flag_clear_explicit(&committing, memory_order_relaxed);
 	atomic_flag_clear_explicit(&purging, memory_order_relaxed);
 	__builtin_memset(bp_stack_on_chain, 0, atomic_load_explicit(&committed, memory_order_relaxed) / 8);

@@ -7,7 +7,8 @@
  * between levels a magazine at a time. Magazines live in one table for the process; a 32-bit index names one, 0 none.
  * Pointers to cached blocks are kept here, never in the blocks: a write after release can't lead the pool astray.
  *
- * Invariants: a magazine is in one stack, or in the free list, or in one thread's hands. A stack's head is the index of
+ * Invariants: a magazine is in one stack, or in the free list, or in one thread's hands; its count is 0 unless its slots
+ * hold cached blocks. A stack's head is the index of
  * its top and a 32-bit tag that every change increments, so that a thread which slept through pop, push, pop of the same
  * magazine (ABA) fails its exchange; for the tag to wrap under it, 2^32 changes would have to pass.
  *
@@ -30,6 +31,8 @@ struct bp_stack {
 
 /* Reserves a table of so many magazines (2^20 at the most); false: no memory. Once a process. */
 bool bp_magazines_start(size_t magazines);
+/* Gives back the addresses of those beyond that many which have never been used. */
+void bp_magazines_shrink(size_t magazines);
 
 /* An empty magazine in this thread's hands, 0 where there is no memory for one. */
 uint32_t bp_magazine_new(void);
@@ -45,8 +48,10 @@ bool bp_stack_is_empty(struct bp_stack *s);
 /* Gives the memory of free magazines back to the kernel where whole pages of them are free. O(free magazines); for
  * the time after a burst. */
 void bp_magazines_purge(void);
-/* In the child of a fork whose parent had more threads: every magazine that was taken is lost, and all start anew. */
-void bp_magazines_child(void);
+/* Below this are all that were ever taken. */
+uint32_t bp_magazines_used(void);
+/* In the child of a fork whose parent had more threads: none is free, and those from `first` on have never been taken. */
+void bp_magazines_child(uint32_t first);
 /* Bytes of memory that the table may hold: for statistics and tests. */
 size_t bp_magazines_bytes(void);
 uint32_t bp_magazines_free(void);

@@ -82,9 +82,9 @@ bool bp_percpu_create(struct bp_slabs *s)
 		bp_os_unmap(space, (cpus + 2) * BP_SLAB_BYTES);
 		return false;
 	}
-	s->cpus = cpus;
-	atomic_thread_fence(memory_order_release);
 	s->base = space + 2 * BP_SLAB_BYTES;
+	atomic_thread_fence(memory_order_release); /* who sees that there are CPUs sees where */
+	s->cpus = cpus;
 	return true;
 }
 
@@ -317,6 +317,12 @@ void bp_percpu_child(struct bp_slabs s)
 			open_head(&slab->heads[class], class, atomic_load_explicit(&c->capacity, memory_order_relaxed));
 		}
 	}
+}
+
+uint32_t bp_percpu_peek(void ***slots, struct bp_slabs s, int cpu, unsigned class)
+{
+	*slots = (void **)bp_slab_of(s, cpu) + bottoms[class];
+	return bp_percpu_count(s, cpu, class);
 }
 
 uint32_t bp_percpu_forget(struct bp_slabs s, int cpu, unsigned class)

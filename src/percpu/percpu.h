@@ -174,6 +174,8 @@ bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, b
 
 /* In the child of a fork: frees what threads that do not exist here had closed or locked. */
 void bp_percpu_child(struct bp_slabs s);
+/* There, too: the slots of a stack that nobody works on any more; how many. */
+uint32_t bp_percpu_peek(void ***slots, struct bp_slabs s, int cpu, unsigned class);
 /* There, too: empties a stack without looking at its blocks. How many there were. */
 uint32_t bp_percpu_forget(struct bp_slabs s, int cpu, unsigned class);
 

@@ -46,7 +46,7 @@ static void push(int who)
 /* The table as at its start: which magazine a step touches is part of the step. */
 static void reset(void)
 {
-	bp_magazines_child();
+	bp_magazines_child(1);
 	stack = other = (struct bp_stack){ 0 };
 	memset(in_hand, 0, sizeof(in_hand));
 	for (unsigned i = 0; i < MAGAZINES; i++)

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What the child of a threaded fork makes of the caches that it got a copy of.
+ *
+ * The kernel copies memory page by page while the other threads run on, so a block may be seen in the stack that it left
+ * and in the level that it entered, or in neither. The child therefore starts with empty caches of its own and goes
+ * through the copies later, when it has lived for an epoch: most children exec before that and never pay.
+ *
+ * Why it is safe to give a block back that is found in a copy
+ *   - It bears its mark. Whoever took it out had cleared that before the program saw the block; where the program may rely
+ *     on what another thread did (it holds a lock that was released after), that was copied as well.
+ *   - It is given back once: the mark is cleared with it, and the second place where it is seen finds none.
+ *   - It was not given back before: jemalloc's mutexes are taken before the copy begins, a block leaves its stack or
+ *     magazine before it goes there, and a magazine's count is 0 from then on.
+ * What another thread had in its hands is lost to the child.
+ */
+#ifndef BP_CACHE_INHERIT_H
+#define BP_CACHE_INHERIT_H
+
+#include "cache/pool.h"
+
+/* In the child: puts the caches aside. The levels have been emptied. */
+void bp_inherit(struct bp_pool *pool);
+
+/* Is anything left to be gone through, and is it time? */
+bool bp_inherit_is_due(struct bp_pool *pool);
+
+/* Gives back what one stack or a few magazines hold. false: nothing is left. */
+bool bp_inherit_step(struct bp_pool *pool);
+
+#endif
