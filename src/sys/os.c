@@ -225,6 +225,12 @@ bool bp_os_is_limited(void)
 	       (getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY);
 }
 
+size_t bp_os_address_space(void)
+{
+	char text[64];
+	return bp_os_read_file(text, sizeof(text), "/proc/self/statm") > 0 ? (size_t)number(text) * BP_PAGE : 0;
+}
+
 uint64_t bp_os_memory_limit(void)
 {
 	long pages = sysconf(_SC_PHYS_PAGES);

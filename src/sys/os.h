@@ -52,6 +52,8 @@ unsigned bp_os_possible_cpus(void);
 unsigned bp_os_cpu(void);
 /* RLIMIT_AS; SIZE_MAX: none. */
 size_t bp_os_address_limit(void);
+/* What counts against it: the address space that this process has mapped. 0: can't be known. */
+size_t bp_os_address_space(void);
 /* Is there a limit, RLIMIT_AS or RLIMIT_DATA, at which memory is refused? */
 bool bp_os_is_limited(void);
 /* Memory this process may hope for: the cgroup's limit or the machine's memory, whichever is smaller. */

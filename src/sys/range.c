@@ -7,7 +7,7 @@
  */
 #include "sys/range.h"
 
-#include <sched.h>
+#include <pthread.h>
 
 struct bp_range bp_range;
 
@@ -30,8 +30,10 @@ enum { HUGE_SHIFT = 21, HUGE_FROM = 16 << 20 };
 static bool wants_huge;
 BP_REMOTE _Atomic uint8_t bp_range_huge[(HUGE_MOST >> HUGE_SHIFT) / 8];
 
-static atomic_flag growing = ATOMIC_FLAG_INIT; /* held inside jemalloc's hooks only */
-static size_t carved;                          /* bytes handed to jemalloc; written under growing */
+/* Held inside jemalloc's hooks, beside whose mutexes it is one more, and for shrinking. No flag with a spin that yields:
+ * sandboxes know futex, not sched_yield. */
+static pthread_mutex_t growing = PTHREAD_MUTEX_INITIALIZER;
+static size_t carved; /* bytes handed to jemalloc; written under growing */
 static size_t table_committed;
 
 /* Page faults are half of the time of a program that only grows, and most of a fault is getting into the kernel. So pages of
@@ -70,7 +72,7 @@ bool bp_range_start(size_t wish, bool with_huge)
 
 void bp_range_child(void)
 {
-	atomic_flag_clear_explicit(&growing, memory_order_relaxed);
+	growing = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 void bp_range_stop(void)
@@ -81,6 +83,22 @@ void bp_range_stop(void)
 	bp_os_unmap(bp_range.base, bp_range.reserved);
 	bp_range.base = NULL;
 	bp_range.reserved = 0;
+}
+
+void bp_range_shrink(size_t most)
+{
+	pthread_mutex_lock(&growing);
+	size_t used = atomic_load_explicit(&bp_range.used, memory_order_relaxed), size = most & ~((size_t)COMMIT_STEP - 1);
+	size = size > used ? size : used;
+	size = size > COMMIT_STEP ? size : COMMIT_STEP;
+	if (bp_range.base != NULL && size < bp_range.reserved) {
+		size_t table_bytes = table_size(size);
+		bp_os_unmap(bp_range.base + size, bp_range.reserved - size);
+		bp_os_unmap((char *)bp_range.table - TABLE_SKEW + table_bytes, table_size(bp_range.reserved) - table_bytes);
+		table_committed = table_committed < table_bytes ? table_committed : table_bytes;
+		bp_range.reserved = size;
+	}
+	pthread_mutex_unlock(&growing);
 }
 
 /* Commits end at huge pages, except the last of the range. */
@@ -144,15 +162,14 @@ void *bp_range_carve(void *at, size_t bytes, size_t alignment)
 	char *piece = NULL;
 	if (bp_range.base == NULL)
 		return NULL;
-	while (atomic_flag_test_and_set_explicit(&growing, memory_order_acquire))
-		sched_yield();
+	pthread_mutex_lock(&growing);
 	size_t start = (size_t)(bp_round_up((uintptr_t)bp_range.base + carved, alignment) - (uintptr_t)bp_range.base);
 	bool fits = bytes <= bp_range.reserved && start <= bp_range.reserved - bytes;
 	if (fits && (at == NULL || at == bp_range.base + start) && commit_to(start + bytes)) {
 		piece = bp_range.base + start;
 		carved = start + bytes;
 	}
-	atomic_flag_clear_explicit(&growing, memory_order_release);
+	pthread_mutex_unlock(&growing);
 	return piece;
 }
 

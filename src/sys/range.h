@@ -31,7 +31,7 @@ struct bp_range {
 	                            * by readers: whoever has a block already synchronised with its grower */
 	_Atomic uint32_t *table;
 	uintptr_t secret;          /* a released block's mark is secret ^ address */
-	size_t reserved;
+	size_t reserved;           /* shrinks only (bp_range_shrink) */
 	_Atomic bool incomplete;   /* some blocks came from outside the range: no range, or it was full */
 };
 
@@ -45,9 +45,11 @@ bool bp_range_start(size_t wish, bool huge);
 void bp_range_child(void);
 /* Gives it all back; nothing may have been carved. */
 void bp_range_stop(void);
+/* Gives back the addresses beyond `most` bytes, and beyond what is used, and those of the table for them. */
+void bp_range_shrink(size_t most);
 
-/* Carves a committed piece. at: where it must be, or NULL. Serialised by the callers' lock-free wait (a spin that
- * yields): called from jemalloc's extent hooks only. NULL: full, or `at` is not the next free address. */
+/* Carves a committed piece. at: where it must be, or NULL. Serialised by a mutex:
+ * called from jemalloc's extent hooks only. NULL: full, or `at` is not the next free address. */
 void *bp_range_carve(void *at, size_t bytes, size_t alignment);
 
 /* Says which class the blocks of p's slab have: writes the entries of all its pages if p's does not say so yet. p is

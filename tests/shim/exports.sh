@@ -81,6 +81,9 @@ required "every function of the public headers"
 all "$work/expected" vfork unshare setns dlopen
 required "what a second thread or a second malloc would break"
 
+all "$work/expected" setrlimit setrlimit64 prlimit prlimit64
+required "what reserved addresses would break"
+
 grep -xE 'reallocarray|strn?dup|wcsdup|asprintf|vasprintf' "$work/exported" > "$work/wrong"
 [ ! -s "$work/wrong" ]
 result $? "not what glibc builds on the family" "$work/wrong"

@@ -112,23 +112,6 @@ TEST(threads_run_out_of_address_space, T_POOL, .timeout = 120,
 	}
 }
 
-static void *nothing(void *arg)
-{
-	free(malloc(100));
-	return arg;
-}
-
-TEST(limit_lowered_then_a_thread, T_POOL, .todo = "the reserved terabyte counts, so nothing can be mapped any more")
-{
-	pthread_t thread;
-
-	only_with_rseq();
-	free(malloc(100));
-	CHECK(setrlimit(RLIMIT_AS, &(struct rlimit){1 << 30, RLIM_INFINITY}) == 0);
-	NEED(pthread_create(&thread, NULL, nothing, NULL) == 0);
-	pthread_join(thread, NULL);
-}
-
 /* ---- fork ---- */
 
 static int memory_of_child(void)

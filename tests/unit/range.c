@@ -78,6 +78,55 @@ Test(range, it_ends_where_its_reservation_does)
 	cr_assert_not(bp_range_has(last + BP_PAGE));
 }
 
+Test(range, it_shrinks_to_what_is_asked_for_but_keeps_what_is_used)
+{
+	start();
+	char *p = bp_range_carve(NULL, 10 * MIB, BP_PAGE), *table = (char *)bp_range.table;
+	size_t table_bytes = bp_range.reserved / BP_PAGE * sizeof(uint32_t);
+	memset(p, 7, 10 * MIB);
+	bp_range_note_large(p, 10 * MIB, BP_TAG_HUGE);
+	bp_range_shrink((size_t)512 * MIB);
+	cr_assert_eq(bp_range.reserved, 256 * MIB, "it can't grow");
+	bp_range_shrink(101 * MIB);
+	cr_assert_eq(bp_range.reserved, 100 * MIB);
+	cr_assert_eq(u_mapped(bp_range.base, 256 * MIB).size, 100 * MIB);
+	cr_assert_leq(u_mapped(table, table_bytes).size, table_bytes * 100 / 256 + 2 * BP_PAGE);
+	char *last = bp_range_carve(NULL, 90 * MIB, BP_PAGE);
+	cr_assert_eq(last, p + 10 * MIB);
+	memset(last, 8, 90 * MIB);
+	bp_range_note_large(last + 90 * MIB - BP_PAGE, BP_PAGE, BP_TAG_HUGE);
+	cr_assert_eq(bp_range_start_of(last + 90 * MIB - BP_PAGE), BP_TAG_HUGE);
+	cr_assert_null(bp_range_carve(NULL, BP_PAGE, BP_PAGE));
+	bp_range_shrink(0);
+	cr_assert_eq(bp_range.reserved, 100 * MIB, "all of it is used");
+	cr_assert_eq(bp_range_start_of(p), BP_TAG_HUGE);
+	for (size_t i = 0; i < 100 * MIB; i++)
+		cr_assert_eq(p[i], i < 10 * MIB ? 7 : 8);
+}
+
+/* Whatever the two do to each other, a piece lies within what is mapped. */
+static void *carve_till_it_is_full(void *argument)
+{
+	char *p;
+	while ((p = bp_range_carve(NULL, 64 * BP_PAGE, BP_PAGE)) != NULL) {
+		memset(p, 1, 64 * BP_PAGE);
+		bp_range_note_large(p, 64 * BP_PAGE, BP_TAG_HUGE);
+	}
+	return argument;
+}
+
+Test(range, it_shrinks_while_it_grows, .timeout = 60)
+{
+	pthread_t other;
+	start();
+	cr_assert_eq(pthread_create(&other, NULL, carve_till_it_is_full, NULL), 0);
+	for (size_t to = 256 * MIB; to > 0; to -= 2 * MIB)
+		bp_range_shrink(to);
+	pthread_join(other, NULL);
+	cr_assert_eq(atomic_load(&bp_range.used), bp_range.reserved);
+	cr_assert_eq(u_mapped(bp_range.base, 256 * MIB).size, bp_range.reserved);
+}
+
 Test(range, only_what_is_used_is_committed)
 {
 	start();

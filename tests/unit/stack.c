@@ -21,6 +21,13 @@ static void *token(uint64_t n)
 	return (void *)(uintptr_t)(n * 16 + 4096);
 }
 
+static size_t address_space(void)
+{
+	char text[64] = "";
+	bp_os_read_file(text, sizeof(text), "/proc/self/statm");
+	return strtoul(text, NULL, 10) * BP_PAGE;
+}
+
 Test(stack, before_the_start_there_are_none)
 {
 	cr_assert_eq(bp_magazine_new(), 0);
@@ -44,6 +51,26 @@ Test(stack, the_last_in_is_the_first_out)
 		cr_assert_eq(bp_stack_pop(&stack), m[i]);
 	cr_assert(bp_stack_is_empty(&stack));
 	cr_assert_eq(bp_stack_pop(&stack), 0);
+}
+
+Test(stack, the_table_shrinks_to_what_has_been_used)
+{
+	size_t before = address_space();
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	for (unsigned i = 1; i <= 1000; i++)
+		bp_magazine_slots(bp_magazine_new())[63] = token(i);
+	bp_magazines_shrink(2000);
+	cr_assert_leq(address_space(), before + (1 << 20) + (64 << 10));
+	for (unsigned i = 1001; i < 1792; i++) {
+		uint32_t m = bp_magazine_new();
+		cr_assert_neq(m, 0);
+		bp_magazine_slots(m)[63] = token(m);
+		bp_stack_push(&stack, m);
+	}
+	cr_assert_eq(bp_magazine_new(), 0);
+	bp_magazines_shrink(0);
+	for (unsigned i = 1; i < 1792; i++)
+		cr_assert_eq(bp_magazine_slots(i)[63], token(i));
 }
 
 Test(stack, every_change_has_a_tag_of_its_own)
