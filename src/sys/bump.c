@@ -15,7 +15,7 @@ _Atomic size_t bp_bump_top;
 BP_REMOTE char bp_bump_buffer[BP_BUMP_BYTES] __attribute__((aligned(UNIT)));
 
 static const void *volatile relocated = (const void *)&relocated; /* before: zero, or the address without the base */
-static __thread volatile bool has_image __attribute__((tls_model("initial-exec"))) = true;
+static __thread volatile int has_image __attribute__((tls_model("initial-exec"))) = 1;
 
 static bool is_relocated(void)
 {

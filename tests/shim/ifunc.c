@@ -52,6 +52,7 @@ static void resolve_common(void)
 	own.none = malloc(0);
 	own.none_zeroed = calloc(0, 10);
 	own.small_usable = malloc_usable_size(own.small);
+	own.too_much = malloc(1 << 20);
 	own.resized_to_none = realloc(malloc(30), 0);
 	for (int i = 0; i < 20; i++)
 		free(filled(malloc(100), 100));
@@ -160,6 +161,7 @@ static void check_all(struct ifunc_blocks *b)
 		return;
 	check_sizes(b);
 	check_resized(b);
+	free(b->too_much);
 }
 
 TEST(of_the_program)
@@ -238,7 +240,11 @@ TEST(as_much_as_there_is)
 
 TEST(more_is_refused_with_ENOMEM, T_SHIM)
 {
+	struct ifunc_blocks b;
+
 	CHECK(!large && large_error == ENOMEM && large_usable == 0);
+	ifunc_ask(&b);
+	CHECK(!own.too_much && !b.too_much);
 	CHECK(!series[SERIES - 1] && series_error == ENOMEM);
 }
 

@@ -21,7 +21,7 @@ static int answer(void)
 	return IFUNC_ANSWER;
 }
 
-/* What the shim can't do before it is relocated itself is not asked for: posix_memalign, new[], a look at errno. */
+/* What the shim can't do before it is relocated itself is not asked for: posix_memalign, new[], a refusal with EINVAL. */
 __attribute__((used)) static int (*resolve(void))(void)
 {
 	blocks.small = filled(malloc(100), 100);
@@ -33,6 +33,7 @@ __attribute__((used)) static int (*resolve(void))(void)
 	blocks.none = malloc(0);
 	blocks.none_zeroed = calloc(0, 10);
 	blocks.small_usable = malloc_usable_size(blocks.small);
+	blocks.too_much = malloc(1 << 20);
 	blocks.resized_to_none = realloc(malloc(30), 0);
 	for (int i = 0; i < 20; i++)
 		free(filled(malloc(100), 100));

@@ -113,38 +113,45 @@ Test(bump, copies_as_many_bytes_as_it_is_told)
 
 /* ---- threads ---- */
 
-enum { THREADS = 4 };
+enum { THREADS = 4, ROUNDS = 200 };
 
 static struct { char *blocks[BP_BUMP_BYTES / 32]; size_t count, wrong; } taken[THREADS];
+static pthread_barrier_t barrier;
 
 static void *take_all(void *arg)
 {
 	size_t t = (size_t)arg;
 	char *p;
-	while ((p = bp_bump_new(1, 24)) != NULL) {
-		taken[t].wrong += *p != 0;
-		memset(p, (int)t + 1, bp_bump_size(p));
+	pthread_barrier_wait(&barrier);
+	while ((p = bp_bump_new(1, 24)) != NULL)
 		taken[t].blocks[taken[t].count++] = p;
-	}
+	for (size_t i = 0; i < taken[t].count; i++)
+		memset(taken[t].blocks[i], (int)t + 1, bp_bump_size(taken[t].blocks[i]));
+	pthread_barrier_wait(&barrier);
+	for (size_t i = 0; i < taken[t].count; i++)
+		for (size_t at = 0; at < 32; at++)
+			taken[t].wrong += taken[t].blocks[i][at] != (char)(t + 1);
 	return NULL;
 }
 
 Test(bump, threads_never_share_a_block)
 {
-	pthread_t threads[THREADS];
-	size_t sum = 0;
-	for (size_t t = 0; t < THREADS; t++)
-		cr_assert_eq(pthread_create(&threads[t], NULL, take_all, (void *)t), 0);
-	for (size_t t = 0; t < THREADS; t++)
-		pthread_join(threads[t], NULL);
-	for (size_t t = 0; t < THREADS; t++) {
-		sum += taken[t].count;
-		cr_assert_eq(taken[t].wrong, 0);
-		for (size_t i = 0; i < taken[t].count; i++)
-			for (size_t at = 0; at < 32; at++)
-				cr_assert_eq(taken[t].blocks[i][at], (char)(t + 1));
+	for (int round = 0; round < ROUNDS; round++) {
+		pthread_t threads[THREADS];
+		size_t sum = 0, wrong = 0;
+		memset(taken, 0, sizeof(taken));
+		atomic_store(&bp_bump_top, 0); /* as if nothing had been handed out: no other way back */
+		cr_assert_eq(pthread_barrier_init(&barrier, NULL, THREADS), 0);
+		for (size_t t = 0; t < THREADS; t++)
+			cr_assert_eq(pthread_create(&threads[t], NULL, take_all, (void *)t), 0);
+		for (size_t t = 0; t < THREADS; t++) {
+			pthread_join(threads[t], NULL);
+			sum += taken[t].count;
+			wrong += taken[t].wrong;
+		}
+		cr_assert_eq(wrong, 0, "round %d", round);
+		cr_assert_eq(sum, BP_BUMP_BYTES / 48, "round %d", round);
 	}
-	cr_assert_eq(sum, BP_BUMP_BYTES / 48);
 }
 
 /* ---- cost ---- */
