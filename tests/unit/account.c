@@ -10,6 +10,7 @@
 #include "cache/epoch.h"
 #include "cache/giveback.h"
 #include "cache/options.h"
+#include "cache/release.h"
 #include "pools.h"
 #include "support.h"
 

@@ -136,7 +136,8 @@ Test(release, errno_survives)
 	errno = 4711;
 	u_release(blocks, MANY);
 	bp_pool_release(U_POOL, large);
-	bp_pool_release(U_POOL, NULL);
+	void *volatile none = NULL;
+	bp_pool_release(U_POOL, none);
 	cr_assert_eq(errno, 4711);
 }
 
