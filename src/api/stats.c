@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/bytes.h"
 #include "bufpool/bufpool.h"
 #include "cache/account.h"
 #include "cache/options.h"
@@ -21,17 +22,22 @@ static uint64_t get(_Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+static uint64_t get_signed(_Atomic int64_t *counter)
+{
+	int64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+	return value > 0 ? (uint64_t)value : 0;
+}
+
 static void add_large(struct bufpool_stats *s)
 {
 	uint64_t in = get(&POOL->large_acquired), out = get(&POOL->large_released);
-	int64_t bytes = atomic_load_explicit(&POOL->large_bytes, memory_order_relaxed);
 	s->acquired += in;
 	s->released += out;
 	s->from_backend += in;
 	s->over_cap = in;
 	s->dropped_cap = out;
 	s->in_use += in > out ? in - out : 0;
-	s->in_use_bytes += bytes > 0 ? (uint64_t)bytes : 0;
+	s->in_use_bytes += get_signed(&POOL->large_bytes);
 }
 
 static void collect(struct bufpool_stats *s)
@@ -62,6 +68,8 @@ static void collect(struct bufpool_stats *s)
 		.victim_bytes = bytes.victim,
 		.queued_bytes = bytes.queued,
 		.budget_bytes = bp_account_budget(POOL),
+		.referenced_bytes = get_signed(&bp_bytes_account.referenced),
+		.pinned_bytes = get_signed(&bp_bytes_account.pinned),
 		.passed_through = get(&POOL->passed) + bp_thread.passed, /* of the other threads, whole rows */
 		.buf_outgrown = get(&bp_default_sizing.outgrown),
 		.buf_given_back = get(&bp_default_sizing.given_back),
@@ -151,8 +159,8 @@ int bufpool_class_stats_get(struct bufpool_class_stats *out, struct bufpool *poo
 	X(victim_bytes, false, "bytes in the victim")                                                                  \
 	X(queued_bytes, false, "bytes about to be given back")                                                         \
 	X(budget_bytes, false, "bytes that may be cached now")                                                         \
-	X(referenced_bytes, false, "bytes that shares refer to")                                                       \
-	X(pinned_bytes, false, "bytes that shares keep alive")                                                         \
+	X(referenced_bytes, false, "lengths of all owned bytes")                                                       \
+	X(pinned_bytes, false, "bytes of the blocks behind them")                                                      \
 	X(buf_start_bytes, false, "bytes that a growing buffer begins with at least")
 
 #define FIELD(name, grows, what) { #name, what, grows, offsetof(struct bufpool_stats, name) },

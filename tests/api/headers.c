@@ -40,8 +40,11 @@ static bool compiles(struct t_result *r, const char *compiler, const char *stand
 
 /* Each header, and something that only it declares. */
 static const char *const headers[][2] = {
+	{ "auto.h", "BUFPOOL_AUTO char *x = NULL; (void)x;" },
+	{ "buf.h", "struct bufpool_buf x = BUFPOOL_BUF_INIT; bufpool_buf_release(&x);" },
 	{ "bufpool.h", "bufpool_release(bufpool_acquire(10));" },
-	{ "copy.h", "struct bufpool_copy x = { 0 }; bufpool_copy_end(&x);" },
+	{ "bytes.h", "struct bufpool_bytes x = BUFPOOL_BYTES_INIT; bufpool_bytes_release(&x);" },
+	{ "copy.h", "static struct bufpool_copy x; bufpool_copy_end(&x);" },
 	{ "vec.h", "struct bufpool_vec x = BUFPOOL_VEC_INIT; bufpool_vec_release(&x);" },
 };
 

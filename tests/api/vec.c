@@ -183,6 +183,24 @@ Test(vec, empty_entries_are_dropped_on_the_way)
 	bufpool_vec_release(&v);
 }
 
+/* More of them than one call takes: of nothing but empty entries writev says 0, which is no progress. */
+Test(vec, writev_passes_over_empty_entries)
+{
+	struct bufpool_vec v = BUFPOOL_VEC_INIT;
+	char text[8];
+	int ends[2];
+
+	cr_assert_eq(pipe(ends), 0);
+	for (int i = 0; i < IOV_MAX + 10; i++)
+		add_text(&v, 0);
+	add_text(&v, 8);
+	cr_assert_eq(bufpool_vec_writev(&v, ends[1]), 0);
+	cr_assert_eq(v.count, 0);
+	cr_assert_eq(read(ends[0], text, sizeof(text)), 8);
+	cr_assert(t_check(text, 8, SEED));
+	bufpool_vec_release(&v);
+}
+
 static void advance_too_far(void *shared)
 {
 	struct crime *c = shared;
