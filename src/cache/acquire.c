@@ -47,12 +47,22 @@ static void count_pass(struct bp_pool *pool)
 		end_row(pool);
 }
 
+static void *straight(size_t n, bool zero)
+{
+	return zero ? bp_pass_calloc(n) : bp_pass_malloc(n);
+}
+
+/* Where jemalloc has nothing, it may still have free pages that do not lie together: purged ones it joins. */
 static void *pass(struct bp_pool *pool, size_t n, bool zero)
 {
 	count_pass(pool);
 	if (!atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed))
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
-	void *p = zero ? bp_pass_calloc(n) : bp_pass_malloc(n);
+	void *p = straight(n, zero);
+	if (p == NULL && n <= BP_PURGE_FOR) {
+		bp_backend_trim();
+		p = straight(n, zero);
+	}
 	return p == NULL ? out_of_memory() : p;
 }
 
@@ -61,6 +71,10 @@ void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, boo
 	count_pass(pool);
 	atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
 	void *p = bp_pass_aligned(alignment, n);
+	if (p == NULL && n <= BP_PURGE_FOR) {
+		bp_backend_trim();
+		p = bp_pass_aligned(alignment, n);
+	}
 	if (p != NULL && zero)
 		memset(p, 0, n);
 	return p == NULL ? out_of_memory() : p;
@@ -340,6 +354,9 @@ void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
 {
 	if (n >= atomic_load_explicit(&pool->pass, memory_order_relaxed) || zero || bp_thread.passed + 1 >= BP_PASS_ROW)
 		return acquire_unpassed(pool, n, zero);
+	void *p = bp_pass_malloc(n);
+	if (bp_unlikely(p == NULL))
+		return pass(pool, n, false);
 	bp_thread.passed++;
-	return bp_pass_malloc(n);
+	return p;
 }

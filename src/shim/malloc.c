@@ -14,6 +14,7 @@
 
 #include "cache/block.h"
 #include "cache/misuse.h"
+#include "cache/policy.h"
 #include "shim/shim.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
@@ -62,6 +63,10 @@ BP_EXPORT void *realloc(void *p, size_t n)
 	/* What stays small stays with jemalloc; what grows beyond moves to the pool. */
 	if (!bp_range_has(p) && n < atomic_load_explicit(&POOL->pass, memory_order_relaxed) && !bp_bump_has(p)) {
 		void *fresh = bp_pass_realloc(p, n);
+		if (fresh == NULL && n <= BP_PURGE_FOR) {
+			bp_backend_trim(); /* see pass in cache/acquire.c */
+			fresh = bp_pass_realloc(p, n);
+		}
 		return fresh != NULL ? fresh : no_memory();
 	}
 	return bp_block_resize(POOL, p, SIZE_MAX, n);
