@@ -12,6 +12,7 @@
 #include "cache/options.h"
 #include "shim/shim.h"
 #include "sys/backend.h"
+#include "sys/bump.h"
 
 /* A program that defines these itself is honoured: its definition is found before this one. */
 BP_EXPORT __attribute__((weak)) const char *malloc_conf = NULL;
@@ -50,7 +51,7 @@ BP_EXPORT void *mallocx(size_t n, int flags)
 
 BP_EXPORT void *rallocx(void *p, size_t n, int flags)
 {
-	if (!bp_range_has(p))
+	if (!bp_range_has(p) && !bp_bump_has(p))
 		return bp_jemalloc_rallocx(p, n, flags);
 	void *fresh = mallocx(n, flags);
 	if (fresh == NULL)
@@ -75,7 +76,7 @@ BP_EXPORT size_t sallocx(const void *p, int flags)
 
 BP_EXPORT void dallocx(void *p, int flags)
 {
-	if (bp_range_has(p))
+	if (bp_range_has(p) || bp_bump_has(p))
 		bp_pool_release(POOL, p);
 	else
 		bp_jemalloc_dallocx(p, flags);
