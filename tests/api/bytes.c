@@ -255,6 +255,7 @@ Test(bytes, the_last_holder_gives_the_block_back_in_whatever_order)
 {
 	uint64_t random = 5;
 
+	t_need_pool(65536);
 	for (int round = 0; round < 200; round++) {
 		const uint64_t in_use = t_stats().in_use;
 		struct bufpool_bytes held[6] = { frozen(50000 + (size_t)round * 100, 9) };
