@@ -44,7 +44,7 @@ struct bufpool_vec {
 BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1) int bufpool_vec_add(struct bufpool_vec *v, size_t n);
 
 /* Takes `block` over, of whose bytes the first len are the vector's content. On failure it is still the caller's and the
- * vector is as it was. Errors: -EINVAL where it is NULL or has fewer than len bytes, -ENOMEM. O(1) amortised. */
+ * vector is as it was. Errors: -EINVAL where it is no block of at least len bytes, -ENOMEM. O(1) amortised. */
 BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1) int bufpool_vec_push(struct bufpool_vec *v, void *block, size_t len);
 
 /* Bytes in all entries together. O(count). */

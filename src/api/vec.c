@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "cache/block.h"
 #include "cache/misuse.h"
 
 enum { ENTRIES_FIRST = 8, ENTRY_BYTES = sizeof(struct iovec) + sizeof(void *) };
@@ -83,9 +84,15 @@ int bufpool_vec_add(struct bufpool_vec *v, size_t n)
 	return 0;
 }
 
+/* Asked here already: a later release of the inside of a block would not say who put it in. */
+static bool is_block_of(const void *p, size_t len)
+{
+	return p != NULL && (!bp_range_has(p) || bp_block_is(p)) && len <= bufpool_capacity(p);
+}
+
 int bufpool_vec_push(struct bufpool_vec *v, void *block, size_t len)
 {
-	if (block == NULL || len > bufpool_capacity(block))
+	if (!is_block_of(block, len))
 		return -EINVAL;
 	int error = make_room(v);
 	if (error == 0)

@@ -118,9 +118,17 @@ Test(vec, what_is_no_block_of_that_length_is_not_taken)
 	struct bufpool_vec v = BUFPOOL_VEC_INIT, before;
 	char *block = bufpool_acquire(100);
 
+	t_need_pool(16);
 	cr_assert_eq(bufpool_vec_push(&v, NULL, 0), -EINVAL);
 	cr_assert_eq(bufpool_vec_push(&v, block, bufpool_capacity(block) + 1), -EINVAL);
 	cr_assert_eq(bufpool_vec_push(&v, block, SIZE_MAX), -EINVAL);
+	for (size_t n = 100; n <= 1u << 20; n *= 4) {
+		char *whole = bufpool_acquire(n);
+
+		for (size_t off = 16; off < n; off *= 2)
+			cr_assert_eq(bufpool_vec_push(&v, t_launder(whole + off), 1), -EINVAL, "%zu in %zu", off, n);
+		bufpool_release(whole);
+	}
 	cr_assert_eq(v.count, 0);
 	add_text(&v, 64);
 	before = v;
