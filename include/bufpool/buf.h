@@ -8,7 +8,7 @@
  *	bufpool_buf_release(&b);
  *
  * How it grows: a buffer uses its block's whole size class, so that growth within it costs nothing; beyond it the content
- * moves to a block half as large again at least, and only what is used is copied. Over the pool's cap it grows where it
+ * moves to a block twice as large, and only what is used is copied. Over the pool's cap it grows by half, and where it
  * lies if there is room behind it. A block over the cap is not kept when the buffer is released. A pool that sees its
  * buffers outgrow their first block begins the next ones larger, and gives blocks back that were far too large several
  * times in a row (bufpool_stats: buf_outgrown, buf_given_back, buf_start_bytes).

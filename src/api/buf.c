@@ -137,15 +137,15 @@ static int move(struct bufpool_buf *b, size_t n)
 	return 0;
 }
 
-/* Half as much again, so that a byte is copied three times at most on the average; but not over the cap, where blocks are
- * not kept, for the sake of that. */
+/* Twice as much, so that a byte is copied once on the average; but not over the cap, where blocks are not kept, for the sake
+ * of that. Over it half as much again: there it may grow where it lies, and what is unused is large. */
 static size_t grown(const struct bufpool_buf *b, size_t needed)
 {
-	size_t cap = engine_of(b)->cap, size = b->cap + b->cap / 2;
+	size_t cap = engine_of(b)->cap, size = b->cap * 2;
 	if (b->data == NULL)
 		return bp_sizing_begin(sizing_of(b), needed, cap);
-	if (size > cap && needed <= cap)
-		size = cap;
+	if (size > cap)
+		size = needed <= cap ? cap : b->cap + b->cap / 2;
 	return size > needed ? size : needed;
 }
 
@@ -156,7 +156,6 @@ static __attribute__((noinline)) int grow(struct bufpool_buf *b, size_t extra)
 		return -EINVAL;
 	if (__builtin_add_overflow(b->len, extra, &needed))
 		return -EOVERFLOW;
-	int saved = errno;
 	void *before = b->data;
 	size_t wanted = grown(b, needed);
 	int error = move(b, wanted);
@@ -166,7 +165,6 @@ static __attribute__((noinline)) int grow(struct bufpool_buf *b, size_t extra)
 		return error;
 	if (before != NULL && before != b->data)
 		b->priv_[USE_WORD] |= OUTGROWN;
-	errno = saved;
 	return 0;
 }
 

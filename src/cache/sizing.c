@@ -76,17 +76,19 @@ static uint32_t rows_now(struct bp_sizing *s, uint32_t epoch)
 	return load(&s->rows);
 }
 
-/* One that is well used ends the row; one that began too large on this pool's own advice is no strike, since the votes see
- * to that. The one after the last strike is given back. Who goes on all the same asks for such blocks because it wants them:
- * after a few rows nothing is counted any more until the window is over. */
+/* Well used: that ends the row. */
+static void end_row(struct bp_sizing *s, struct bp_use use)
+{
+	if (use.capacity > BP_SIZING_SMALL && !bp_sizing_is_too_large(use) && load(&s->strikes) != 0)
+		store(&s->strikes, 0);
+}
+
+/* The one after the last strike is given back. What began too large on this pool's own advice is no strike: the votes see to
+ * that. Who goes on all the same asks for such blocks because it wants them: after a few rows nothing is counted any more
+ * until the window is over. */
 static bool keeps(struct bp_sizing *s, struct bp_use use, uint32_t epoch)
 {
-	if (!bp_sizing_is_too_large(use)) {
-		if (use.capacity > BP_SIZING_SMALL && load(&s->strikes) != 0)
-			store(&s->strikes, 0);
-		return true;
-	}
-	if (bp_sizing_is_poor_start(load(&s->start), use))
+	if (!bp_sizing_is_too_large(use) || bp_sizing_is_poor_start(load(&s->start), use))
 		return true;
 	uint32_t rows = rows_now(s, epoch);
 	if (rows >= BP_SIZING_ROWS || add(&s->strikes, 1) < (uint32_t)BP_SIZING_STRIKES << rows)
@@ -97,10 +99,30 @@ static bool keeps(struct bp_sizing *s, struct bp_use use, uint32_t epoch)
 	return false;
 }
 
+/* ---- how often ---- */
+
+/* By chance, since what takes turns in a program would always meet the same turn of a count. */
+static bool is_looked_at(struct bp_sizing *s)
+{
+	static __thread uint32_t random __attribute__((tls_model("initial-exec")));
+	uint32_t looks = load(&s->looks), rarely = 0;
+	while (rarely < BP_SIZING_RARELY && looks >> rarely >= BP_SIZING_LOOKS)
+		rarely++;
+	random = random * 1664525 + 1013904223;
+	if (random >> 16 & ((1u << rarely) - 1))
+		return false;
+	if (looks >> rarely < BP_SIZING_LOOKS)
+		store(&s->looks, looks + 1);
+	return true;
+}
+
 bool bp_sizing_learn(struct bp_sizing *s, struct bp_use use, size_t cap, uint32_t epoch)
 {
 	if (use.outgrown)
 		add(&s->outgrown, 1);
+	end_row(s, use);
+	if (!is_looked_at(s))
+		return true;
 	vote(s, use, cap);
 	return use.capacity > cap || keeps(s, use, epoch);
 }

@@ -8,8 +8,9 @@
  * content. So all of it is relaxed, and what a race loses is a vote.
  *
  * Invariant: a program whose buffers fit reads one line that nobody writes. Written it is only where there is something
- * to learn, and a program that does the same for ever comes to an end of that: each change of mind doubles the evidence
- * that the next one needs, and the blocks given back in a window of epochs are few and counted.
+ * to learn, and the less often the longer that goes on: of the first buffers each is looked at, later one in a thousand. A
+ * program that does the same for ever comes to rest: each change of mind doubles the evidence that the next one needs,
+ * and the blocks given back in a window of epochs are few and counted.
  */
 #ifndef BP_CACHE_SIZING_H
 #define BP_CACHE_SIZING_H
@@ -34,19 +35,25 @@ enum {
 	BP_SIZING_POOR = 5,      /* for a smaller one, from a buffer that used less than its share of it */
 	BP_SIZING_SURE = 8,      /* voices of one kind, nobody against, that change the beginning the first time */
 	BP_SIZING_TURNS = 10,    /* doublings of that */
+	BP_SIZING_LOOKS = 256,   /* buffers looked at before only every other one is, and so on, */
+	BP_SIZING_RARELY = 10,   /* down to one in 2^this */
 };
 
 struct bp_sizing {
 	_Atomic size_t start;     /* bytes that a buffer begins with, a power of two; 0: as many as are asked for */
+	_Atomic uint32_t looks;   /* buffers looked at */
 	_Atomic int32_t votes;    /* for a larger start; below 0: for a smaller one */
 	_Atomic uint32_t strikes; /* blocks in a row that were too large for their content */
 	_Atomic uint32_t rows;    /* rows that ended with a block given back in this window */
 	_Atomic uint32_t window;  /* its number */
 	_Atomic uint16_t turns;   /* changes of mind */
 	_Atomic bool rose;        /* which way the last change went */
-	_Atomic uint64_t outgrown, given_back; /* for the statistics */
+
+	/* For the statistics. */
+	_Atomic uint64_t outgrown __attribute__((aligned(BP_LINE)));
+	_Atomic uint64_t given_back;
 } __attribute__((aligned(BP_LINE)));
-_Static_assert(sizeof(struct bp_sizing) == BP_LINE, "one line, which steady programs share for reading");
+_Static_assert(offsetof(struct bp_sizing, outgrown) == BP_LINE, "one line, which steady programs share for reading");
 
 /* The default pool's. */
 extern struct bp_sizing bp_default_sizing BP_HIDDEN;

@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "size_classes.h"
 #include "support.h"
@@ -95,19 +96,49 @@ Test(sizing, few_are_given_back_in_a_window_and_each_row_is_twice_as_long)
 	cr_assert_lt(last, 100);
 }
 
-Test(sizing, then_nothing_is_written_any_more)
+/* What is written, other CPUs have to fetch. */
+static unsigned written_in(unsigned uses)
 {
-	for (int i = 0; i < 1000; i++)
-		ends(use(65536, 100));
-	const struct bp_sizing before = sizing;
-	for (int i = 0; i < 1000; i++)
-		ends(use(65536, 100));
-	cr_assert_arr_eq(&sizing, &before, sizeof(before));
+	unsigned written = 0;
+
+	for (unsigned i = 0; i < uses; i++) {
+		struct bp_sizing before = sizing;
+		lives(10, i % 8 ? 60 : 6000);
+		ends(use(65536, i % 2 ? 100 : 40000));
+		before.outgrown = sizing.outgrown;
+		written += memcmp(&before, &sizing, sizeof(before)) != 0;
+	}
+	return written;
+}
+
+Test(sizing, what_is_never_settled_is_looked_at_ever_more_rarely)
+{
+	unsigned first = written_in(100), later;
+
+	for (int i = 0; i < 20; i++)
+		written_in(100000);
+	later = written_in(100000);
+	cr_assert_geq(first, 90);
+	cr_assert_leq(later, 2000, "%u of 200000", later);
+}
+
+/* What takes turns would always meet the same turn of a count. */
+Test(sizing, looks_are_at_random)
+{
+	unsigned looked[2] = { 0, 0 };
+
+	sizing.looks = (uint32_t)BP_SIZING_LOOKS << BP_SIZING_RARELY;
+	for (unsigned i = 0; i < 4000000; i++) {
+		sizing.votes = 1;
+		ends(use(128, 100));
+		looked[i % 2] += sizing.votes == 0;
+	}
+	cr_assert(looked[0] > 1000 && looked[1] > 1000, "%u and %u", looked[0], looked[1]);
 }
 
 Test(sizing, the_next_window_looks_again)
 {
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < 100; i++)
 		ends(use(65536, 100));
 	for (int i = 0; i < 4; i++)
 		cr_assert(bp_sizing_learn(&sizing, use(65536, 100), CAP, BP_SIZING_WINDOW));
@@ -214,6 +245,16 @@ Test(sizing, a_start_far_too_large_becomes_smaller)
 	for (int i = 0; i < 1000; i++)
 		lives(10, 100);
 	cr_assert_leq(sizing.start, 400);
+}
+
+/* One in four needs all of it: half of it would be outgrown too often. */
+Test(sizing, who_needs_the_start_speaks_for_it)
+{
+	atomic_store(&sizing.start, 65536);
+	for (int i = 0; i < 200; i++) {
+		lives(10, i % 4 == 3 ? 60000 : 100);
+		cr_assert_eq(sizing.start, 65536, "number %d", i);
+	}
 }
 
 Test(sizing, a_block_that_was_asked_for_says_nothing_about_the_start)
