@@ -54,15 +54,15 @@ int bufpool_view_of(struct bufpool_view *out, const struct bufpool_buf *b, size_
 BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1)
 int bufpool_bytes_copy(struct bufpool_bytes *out, const void *src, size_t len);
 
-/* Moves b's content into *out without copying; b is empty afterwards and may be used again. Where more than half of the block
- * is unused and the slack is used up, the content first moves to the smallest block that holds it. Errors: -ENOMEM; b
- * has its content then. */
+/* Moves b's content into *out without copying; b is empty afterwards and may be used again. Where more than half of
+ * the block is unused and the slack is used up, the content first moves to the smallest block that holds it. Errors:
+ * -ENOMEM; b has its content then. */
 BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1, 2)
 int bufpool_bytes_freeze(struct bufpool_bytes *out, struct bufpool_buf *b);
 
-/* len bytes of *from from off on, as bytes of their own: *from may be released before them. out is another structure than
- * from. Copies and is O(len) where the block is smaller than 4 KiB or larger than BUFPOOL_PIN_RATIO * len; else shares and
- * is O(1). Errors: -ERANGE where *from has no such bytes, -ENOMEM. */
+/* len bytes of *from from off on, as bytes of their own: *from may be released before them. out is another structure
+ * than from. Copies and is O(len) where the block is smaller than 4 KiB or larger than BUFPOOL_PIN_RATIO * len; else
+ * shares and is O(1). Errors: -ERANGE where *from has no such bytes, -ENOMEM. */
 BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1, 2)
 int bufpool_bytes_sub(struct bufpool_bytes *out, const struct bufpool_bytes *from, size_t off, size_t len);
 

@@ -2,12 +2,12 @@
  *
  * vec: a row of blocks that readv and writev take as it is.
  *
- * iov[0 .. count) are the blocks in order. The caller may shorten an iov_len (a read that brought less) and write to the
- * blocks; iov_base, count and the array itself are the vector's. It remembers where each block begins, so that an entry
- * which is half written, and whose iov_base has moved on, is released as the block that it is.
+ * iov[0 .. count) are the blocks in order. The caller may shorten an iov_len (a read that brought less) and write to
+ * the blocks; iov_base, count and the array itself are the vector's. It remembers where each block begins, so that an
+ * entry which is half written, and whose iov_base has moved on, is released as the block that it is.
  *
- * The kernel takes at most IOV_MAX (1024) entries a call and refuses more with EINVAL. bufpool_vec_iovcnt() is the number to
- * pass: the first so many entries; the others follow with the next call:
+ * The kernel takes at most IOV_MAX (1024) entries a call and refuses more with EINVAL. bufpool_vec_iovcnt() is the
+ * number to pass: the first so many entries; the others follow with the next call:
  *
  *     while (v.count > 0) {
  *             ssize_t n = writev(fd, v.iov, bufpool_vec_iovcnt(&v));
@@ -40,11 +40,12 @@ struct bufpool_vec {
 
 #define BUFPOOL_VEC_INIT { NULL, 0, { 0, 0, 0, 0 } }
 
-/* One more block of n bytes, of unspecified content, at the end. Errors: -ENOMEM; the vector is as it was. O(1) amortised. */
+/* One more block of n bytes, of unspecified content, at the end. Errors: -ENOMEM; the vector is as it was. O(1)
+ * amortised. */
 BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1) int bufpool_vec_add(struct bufpool_vec *v, size_t n);
 
-/* Takes `block` over, of whose bytes the first len are the vector's content. On failure it is still the caller's and the
- * vector is as it was. Errors: -EINVAL where it is no block of at least len bytes, -ENOMEM. O(1) amortised. */
+/* Takes `block` over, of whose bytes the first len are the vector's content. On failure it is still the caller's and
+ * the vector is as it was. Errors: -EINVAL where it is no block of at least len bytes, -ENOMEM. O(1) amortised. */
 BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1) int bufpool_vec_push(struct bufpool_vec *v, void *block, size_t len);
 
 /* Bytes in all entries together. O(count). */
@@ -64,8 +65,8 @@ BUFPOOL_API BUFPOOL_NONNULL(1) void bufpool_vec_truncate(struct bufpool_vec *v, 
 BUFPOOL_API BUFPOOL_NONNULL(1) void bufpool_vec_truncate_bytes(struct bufpool_vec *v, size_t bytes);
 
 /* Writes all of it to fd, and goes on after short writes and signals. Returns 0 when all is written, else the negative
- * errno of writev: -EAGAIN where fd doesn't block and is full, -EPIPE, ... The vector then is what is not written yet, so
- * that the call can be made again; -EIO where fd takes no bytes and gives no reason. */
+ * errno of writev: -EAGAIN where fd doesn't block and is full, -EPIPE, ... The vector then is what is not written
+ * yet, so that the call can be made again; -EIO where fd takes no bytes and gives no reason. */
 BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1) int bufpool_vec_writev(struct bufpool_vec *v, int fd);
 
 /* Releases all blocks and the array and zeroes *v, so that releasing twice is harmless. NULL is a no-op. errno is

@@ -2,10 +2,10 @@
  *
  * Views and bytes. include/bufpool/bytes.h is the documentation; here is why its bound holds.
  *
- * Bytes have a block to themselves, or share one through a record that counts who does. Which of the two is settled when
- * the block becomes bytes and never changes: a copy of the structure, handed down by value, says the same as the original,
- * and taking a part writes nothing but the record's count. A record costs one small block; blocks too small to be shared
- * with profit have none, unless they hold excess (below), and then no part is large enough.
+ * Bytes have a block to themselves, or share one through a record that counts who does. Which of the two is settled
+ * when the block becomes bytes and never changes: a copy of the structure, handed down by value, says the same as the
+ * original, and taking a part writes nothing but the record's count. A record costs one small block; blocks too small
+ * to be shared with profit have none, unless they hold excess (below), and then no part is large enough.
  *
  * The bound. Let c be the capacity of a block behind bytes and R the ratio. While the block lives, somebody holds it:
  *   - a copy: it has the smallest block for its length n, and c <= 2 n from n = 8 on (shorter ones count as 8);
@@ -13,8 +13,8 @@
  *     where it stays as long as the block lives;
  *   - a part: it shares only if R n >= c. That asks for the block's capacity, never for the length of what it was taken
  *     from, so it holds for parts of parts as well, and whether or not the original still lives.
- * So each block's c is at most R times the length of any one of its holders plus its share of the excess. Summed over the
- * blocks: pinned <= R * referenced + excess; and what would take the excess over the slack is not admitted, but
+ * So each block's c is at most R times the length of any one of its holders plus its share of the excess. Summed over
+ * the blocks: pinned <= R * referenced + excess; and what would take the excess over the slack is not admitted, but
  * moved to the smallest block first. The bytes that overlapping parts have in common need not even be counted twice.
  *
  * A record that is found not to contain the part is one that was released, and the structure a copy of a released one:
@@ -29,7 +29,7 @@
 #include "cache/block.h"
 #include "cache/misuse.h"
 
-/* Blocks from here on may be shared: two CPUs that share take 90 ns for a part and its release, for a copy of 4 KiB 80. */
+/* Blocks from here on may be shared: a part and its release take two CPUs that share 90 ns, a copy of 4 KiB 80. */
 enum { SHARE_LEAST = 4096 };
 
 struct share {

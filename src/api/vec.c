@@ -2,9 +2,9 @@
  *
  * Vectors. include/bufpool/vec.h is the documentation.
  *
- * One block of the pool holds two arrays of the same capacity: the iovecs, and behind them where each entry's block begins.
- * Invariants: iov points into the first array, at the first entry that is not spent; starts[i] belongs to iov[i] and is
- * what is released, never iov_base. An empty vector keeps its array and begins again at its front.
+ * One block of the pool holds two arrays of the same capacity: the iovecs, and behind them where each entry's block
+ * begins. Invariants: iov points into the first array, at the first entry that is not spent; starts[i] belongs to
+ * iov[i] and is what is released, never iov_base. An empty vector keeps its array and begins again at its front.
  */
 #include "bufpool/vec.h"
 
@@ -58,7 +58,8 @@ static int make_room(struct bufpool_vec *v)
 		return 0;
 	}
 	struct iovec *old = array_of(v);
-	struct iovec *larger = bufpool_acquire_at_least(&bytes, (capacity == 0 ? ENTRIES_FIRST : 2 * capacity) * ENTRY_BYTES);
+	size_t entries = capacity == 0 ? ENTRIES_FIRST : 2 * capacity;
+	struct iovec *larger = bufpool_acquire_at_least(&bytes, entries * ENTRY_BYTES);
 	if (larger == NULL)
 		return -ENOMEM;
 	settle(v, larger, bytes / ENTRY_BYTES);

@@ -150,8 +150,8 @@ Test(pinning, the_bound_holds_at_any_time_under_random_operations)
 	cr_assert(t_balanced());
 }
 
-/* The oldest go first, so that in the end only parts of parts of what is gone are left. No buffer is frozen half empty: the
- * bound holds without the slack. */
+/* The oldest go first, so that in the end only parts of parts of what is gone are left. No buffer is frozen half
+ * empty: the bound holds without the slack. */
 Test(pinning, the_bound_holds_where_only_parts_are_left)
 {
 	m.random = 5;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * See requests.h. Each request is a real read of 64 KiB, from a file in memory, at an offset of its own, so that all headers
- * differ. What is measured is the process, the array of headers included.
+ * See requests.h. Each request is a real read of 64 KiB, from a file in memory, at an offset of its own, so that all
+ * headers differ. What is measured is the process, the array of headers included.
  */
 #include "requests.h"
 

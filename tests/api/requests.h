@@ -7,7 +7,8 @@
 
 #include <stddef.h>
 
-/* Serves `count` requests, checks every header that was kept and that the process has grown by less than `most` bytes. */
+/* Serves `count` requests, checks every header that was kept and that the process has grown by less than `most`
+ * bytes. */
 void expect_requests_do_not_pin(size_t count, size_t most);
 
 #endif

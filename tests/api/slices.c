@@ -43,7 +43,8 @@ static void expect_parts_of_a_large_buffer(size_t total, size_t count, size_t le
 	for (size_t i = 0; i < count; i++) {
 		const size_t off = i * (total / count);
 
-		cr_assert(parts[i].len == len && t_check(parts[i].data, len, 3 + off / 8 * 0x9e3779b97f4a7c15u), "part %zu", i);
+		cr_assert_eq(parts[i].len, len);
+		cr_assert(t_check(parts[i].data, len, 3 + off / 8 * 0x9e3779b97f4a7c15u), "part %zu", i);
 		bufpool_bytes_release(&parts[i]);
 	}
 	free(parts);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Threads that read and release parts of one block, whose next owner writes to it: what was read is ordered before what is
- * written. A plain program, because Criterion does not run under TSan, which is what sees the order.
+ * Threads that read and release parts of one block, whose next owner writes to it: what was read is ordered before
+ * what is written. A plain program, because Criterion does not run under TSan, which is what sees the order.
  */
 #include <bufpool/bytes.h>
 #include <pthread.h>

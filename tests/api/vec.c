@@ -1,54 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Vectors: what readv and writev make of them, on real pipes and sockets, and that every block is released once, whole,
- * and not before it is spent.
+ * Vectors: every block is released once, by its start, and not before it is spent. What readv and writev make of them
+ * is vec_io.c's.
  */
 #include "crime.h"
+#include "vec_text.h"
 
 #include <bufpool/vec.h>
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
 
 TestSuite(vec, .timeout = 60);
-
-enum { SEED = 21 };
-
-/* Blocks of these sizes, filled as one text that goes on from block to block; sizes are multiples of 8 so that it can. */
-static void add_text(struct bufpool_vec *v, size_t n)
-{
-	const size_t before = bufpool_vec_bytes(v);
-
-	cr_assert_eq(bufpool_vec_add(v, n), 0);
-	cr_assert_eq(v->iov[v->count - 1].iov_len, n);
-	t_fill(v->iov[v->count - 1].iov_base, n, SEED + before / 8 * 0x9e3779b97f4a7c15u);
-}
-
-static size_t random_step(uint64_t *random)
-{
-	const uint64_t r = t_random(random);
-
-	return (r >> 8) % ((r & 3) ? 200 : 20000) / 8 * 8;
-}
-
-static size_t gather(unsigned char *to, const struct bufpool_vec *v)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < v->count; n += v->iov[i++].iov_len)
-		memcpy(to + n, v->iov[i].iov_base, v->iov[i].iov_len);
-	return n;
-}
 
 /* ---- what it holds ---- */
 
@@ -80,15 +44,15 @@ Test(vec, blocks_are_held_in_order_and_released_once)
 
 	t_need_pool(16);
 	for (int i = 0; i < 1000; i++) {
-		const size_t n = random_step(&random);
+		const size_t n = t_vec_random_size(&random);
 
-		add_text(&v, n);
+		t_vec_add(&v, n);
 		bytes += n;
 		cr_assert_eq(v.count, (size_t)i + 1);
 	}
 	cr_assert_eq(bufpool_vec_bytes(&v), bytes);
-	cr_assert_eq(gather(text, &v), bytes);
-	cr_assert(t_check(text, bytes, SEED));
+	cr_assert_eq(t_vec_gather(text, &v), bytes);
+	cr_assert(t_check(text, bytes, T_VEC_SEED));
 	cr_assert_eq(t_stats().in_use, in_use + 1001, "1000 blocks and one array");
 	errno = 77;
 	bufpool_vec_release(&v);
@@ -130,20 +94,21 @@ Test(vec, what_is_no_block_of_that_length_is_not_taken)
 		bufpool_release(whole);
 	}
 	cr_assert_eq(v.count, 0);
-	add_text(&v, 64);
+	t_vec_add(&v, 64);
 	before = v;
 	cr_assert_eq(bufpool_vec_push(&v, NULL, 10), -EINVAL);
 	cr_assert_eq(bufpool_vec_add(&v, (size_t)PTRDIFF_MAX), -ENOMEM);
 	cr_assert_eq(bufpool_vec_add(&v, SIZE_MAX), -ENOMEM);
 	cr_assert(!memcmp(&v, &before, sizeof(v)));
-	cr_assert(t_check(v.iov[0].iov_base, 64, SEED));
+	cr_assert(t_check(v.iov[0].iov_base, 64, T_VEC_SEED));
 	bufpool_vec_release(&v);
 	bufpool_release(block);
 }
 
 /* ---- advancing ---- */
 
-/* Every position inside of a block, and its end: the block is out until its last byte is spent, and released by its start. */
+/* Every position inside of a block, and its end: the block is out until its last byte is spent, and released by its
+ * start. */
 Test(vec, a_block_is_released_with_its_last_byte)
 {
 	static const size_t sizes[] = { 8, 16, 104, 8, 4096, 24 };
@@ -154,8 +119,8 @@ Test(vec, a_block_is_released_with_its_last_byte)
 
 	t_need_pool(16);
 	for (size_t i = 0; i < T_COUNT(sizes); i++)
-		add_text(&v, sizes[i]);
-	gather(text, &v);
+		t_vec_add(&v, sizes[i]);
+	t_vec_gather(text, &v);
 	in_use = t_stats().in_use;
 	for (size_t i = 0, at = 0; i < T_COUNT(sizes); i++)
 		for (end += sizes[i]; at < end; at++) {
@@ -180,7 +145,7 @@ Test(vec, empty_entries_are_dropped_on_the_way)
 
 	t_need_pool(16);
 	for (size_t i = 0; i < T_COUNT(sizes); i++)
-		add_text(&v, sizes[i]);
+		t_vec_add(&v, sizes[i]);
 	bufpool_vec_advance(&v, 0);
 	cr_assert_eq(v.count, 5);
 	bufpool_vec_advance(&v, 8);
@@ -188,24 +153,6 @@ Test(vec, empty_entries_are_dropped_on_the_way)
 	bufpool_vec_advance(&v, 8);
 	cr_assert_eq(v.count, 0);
 	cr_assert_eq(t_stats().in_use, in_use + 1);
-	bufpool_vec_release(&v);
-}
-
-/* More of them than one call takes: of nothing but empty entries writev says 0, which is no progress. */
-Test(vec, writev_passes_over_empty_entries)
-{
-	struct bufpool_vec v = BUFPOOL_VEC_INIT;
-	char text[8];
-	int ends[2];
-
-	cr_assert_eq(pipe(ends), 0);
-	for (int i = 0; i < IOV_MAX + 10; i++)
-		add_text(&v, 0);
-	add_text(&v, 8);
-	cr_assert_eq(bufpool_vec_writev(&v, ends[1]), 0);
-	cr_assert_eq(v.count, 0);
-	cr_assert_eq(read(ends[0], text, sizeof(text)), 8);
-	cr_assert(t_check(text, 8, SEED));
 	bufpool_vec_release(&v);
 }
 
@@ -304,13 +251,13 @@ Test(vec, truncating_behind_what_was_advanced_releases_the_right_blocks)
 
 	t_need_pool(16);
 	for (int i = 0; i < 20; i++)
-		add_text(&v, 64);
+		t_vec_add(&v, 64);
 	bufpool_vec_advance(&v, 5 * 64 + 24);
 	bufpool_vec_truncate(&v, 3);
 	cr_assert_eq(t_stats().in_use, in_use + 4);
 	cr_assert_eq(bufpool_vec_bytes(&v), 3 * 64 - 24);
-	cr_assert(t_check(v.iov[0].iov_base, 40, SEED + (5 * 8 + 3) * 0x9e3779b97f4a7c15u));
-	cr_assert(t_check(v.iov[2].iov_base, 64, SEED + 7 * 8 * 0x9e3779b97f4a7c15u));
+	cr_assert(t_check(v.iov[0].iov_base, 40, T_VEC_SEED + (5 * 8 + 3) * 0x9e3779b97f4a7c15u));
+	cr_assert(t_check(v.iov[2].iov_base, 64, T_VEC_SEED + 7 * 8 * 0x9e3779b97f4a7c15u));
 	bufpool_vec_truncate(&v, 1);
 	cr_assert_eq(t_stats().in_use, in_use + 2);
 	bufpool_vec_release(&v);
@@ -326,213 +273,15 @@ Test(vec, truncating_to_bytes_keeps_just_those)
 
 		t_need_pool(16);
 		for (int i = 0; i < 5; i++)
-			add_text(&v, 32);
-		gather(text, &v);
+			t_vec_add(&v, 32);
+		t_vec_gather(text, &v);
 		bufpool_vec_truncate_bytes(&v, keep);
-		cr_assert_eq(gather(kept, &v), keep < 160 ? keep : 160);
+		cr_assert_eq(t_vec_gather(kept, &v), keep < 160 ? keep : 160);
 		cr_assert(!memcmp(kept, text, keep < 160 ? keep : 160));
 		cr_assert_eq(v.count, keep < 160 ? (keep + 31) / 32 : 5);
 		cr_assert_eq(t_stats().in_use, in_use + v.count + 1);
 		bufpool_vec_release(&v);
 	}
-}
-
-/* ---- real descriptors ---- */
-
-static void nonblocking(int fd)
-{
-	cr_assert_eq(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK), 0);
-}
-
-/* Takes what is there; counts bytes that are not the text's. */
-struct sink {
-	int fd;
-	size_t got, wrong;
-	useconds_t pause;
-	unsigned char text[1u << 16];
-};
-
-static bool drain(struct sink *s, size_t most)
-{
-	/* The text goes on in steps of 8: whole words are compared, the rest stays for the next time. */
-	static unsigned char word[8];
-	const ssize_t n = read(s->fd, s->text, most < sizeof(s->text) ? most : sizeof(s->text));
-
-	for (ssize_t i = 0; i < n; i++, s->got++) {
-		if (s->got % 8 == 0)
-			t_fill(word, 8, SEED + s->got / 8 * 0x9e3779b97f4a7c15u);
-		s->wrong += s->text[i] != word[s->got % 8];
-	}
-	return n > 0;
-}
-
-static size_t fill_vec(struct bufpool_vec *v, size_t count, uint64_t random)
-{
-	for (size_t i = 0; i < count; i++)
-		add_text(v, random_step(&random));
-	return bufpool_vec_bytes(v);
-}
-
-/* writev as it is, by the loop of the header, into a pipe that takes odd pieces. */
-Test(vec, S19_writev_takes_it_as_it_is_and_short_writes_lose_nothing)
-{
-	static struct sink s;
-	struct bufpool_vec v = BUFPOOL_VEC_INIT;
-	uint64_t random = 8, in_use;
-	size_t total;
-	int ends[2];
-
-	cr_assert_eq(pipe(ends), 0);
-	nonblocking(ends[0]);
-	nonblocking(ends[1]);
-	s.fd = ends[0];
-	in_use = t_stats().in_use;
-	total = fill_vec(&v, 3000, 3);
-	cr_assert_gt(v.count, IOV_MAX);
-	while (v.count) {
-		const ssize_t n = writev(ends[1], v.iov, bufpool_vec_iovcnt(&v));
-
-		if (n >= 0)
-			bufpool_vec_advance(&v, (size_t)n);
-		else
-			cr_assert_eq(errno, EAGAIN);
-		drain(&s, 1 + t_random(&random) % 10000);
-	}
-	while (drain(&s, SIZE_MAX))
-		;
-	cr_assert_eq(s.got, total);
-	cr_assert_eq(s.wrong, 0);
-	bufpool_vec_release(&v);
-	cr_assert_eq(t_stats().in_use, in_use);
-}
-
-Test(vec, S19_a_socket_that_is_full_says_so_and_keeps_what_is_left)
-{
-	static struct sink s;
-	struct bufpool_vec v = BUFPOOL_VEC_INIT;
-	size_t total, times = 0;
-	int ends[2], error;
-
-	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-	nonblocking(ends[0]);
-	nonblocking(ends[1]);
-	s.fd = ends[0];
-	total = fill_vec(&v, 5000, 4);
-	while ((error = bufpool_vec_writev(&v, ends[1])) != 0) {
-		cr_assert_eq(error, -EAGAIN);
-		cr_assert_geq(s.got + bufpool_vec_bytes(&v), s.got);
-		cr_assert_gt(v.count, 0);
-		times++;
-		drain(&s, 30000);
-	}
-	cr_assert_gt(times, 10, "the socket was never full");
-	while (drain(&s, SIZE_MAX))
-		;
-	cr_assert_eq(s.got, total);
-	cr_assert_eq(s.wrong, 0);
-	cr_assert_eq(v.count, 0);
-	bufpool_vec_release(&v);
-}
-
-static void *drain_slowly(void *argument)
-{
-	struct sink *s = argument;
-
-	while (drain(s, 3000))
-		usleep(s->pause);
-	return NULL;
-}
-
-static volatile sig_atomic_t alarms;
-
-static void count_alarm(int number)
-{
-	(void)number;
-	alarms++;
-}
-
-/* A blocking writev that signals end early, with a part written or with nothing. */
-Test(vec, S19_signals_end_writes_early_and_lose_nothing)
-{
-	static struct sink s = { .pause = 300 };
-	const struct sigaction action = { .sa_handler = count_alarm }; /* no SA_RESTART */
-	const struct itimerval each_ms = { { 0, 1000 }, { 0, 1000 } }, never = { { 0, 0 }, { 0, 0 } };
-	struct bufpool_vec v = BUFPOOL_VEC_INIT;
-	sigset_t alarm_only;
-	pthread_t reader;
-	size_t total;
-	int ends[2];
-
-	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-	s.fd = ends[0];
-	total = fill_vec(&v, 2000, 5);
-	sigemptyset(&alarm_only);
-	sigaddset(&alarm_only, SIGALRM);
-	pthread_sigmask(SIG_BLOCK, &alarm_only, NULL);
-	cr_assert_eq(pthread_create(&reader, NULL, drain_slowly, &s), 0);
-	pthread_sigmask(SIG_UNBLOCK, &alarm_only, NULL);
-	sigaction(SIGALRM, &action, NULL);
-	setitimer(ITIMER_REAL, &each_ms, NULL);
-	cr_assert_eq(bufpool_vec_writev(&v, ends[1]), 0);
-	setitimer(ITIMER_REAL, &never, NULL);
-	cr_assert_gt(alarms, 10);
-	close(ends[1]);
-	pthread_join(reader, NULL);
-	cr_assert_eq(s.got, total);
-	cr_assert_eq(s.wrong, 0);
-	bufpool_vec_release(&v);
-}
-
-Test(vec, a_reader_that_goes_away_leaves_what_it_did_not_take)
-{
-	struct bufpool_vec v = BUFPOOL_VEC_INIT;
-	unsigned char *left;
-	size_t total, written;
-	int ends[2];
-
-	signal(SIGPIPE, SIG_IGN);
-	cr_assert_eq(pipe(ends), 0);
-	nonblocking(ends[1]);
-	total = fill_vec(&v, 500, 6);
-	cr_assert_eq(bufpool_vec_writev(&v, ends[1]), -EAGAIN);
-	close(ends[0]);
-	written = total - bufpool_vec_bytes(&v);
-	cr_assert_gt(written, 0);
-	cr_assert_eq(bufpool_vec_writev(&v, ends[1]), -EPIPE);
-	cr_assert_eq(bufpool_vec_bytes(&v), total - written);
-	cr_assert_eq(bufpool_vec_writev(&v, -1), -EBADF);
-	left = malloc(total);
-	gather(left, &v);
-	cr_assert_eq(written % 8, 0);
-	cr_assert(t_check(left, total - written, SEED + written / 8 * 0x9e3779b97f4a7c15u));
-	free(left);
-	bufpool_vec_release(&v);
-}
-
-/* readv into it, cut to what came, and on with writev. */
-Test(vec, readv_fills_it_and_writev_passes_it_on)
-{
-	static struct sink s;
-	static unsigned char text[10000];
-	struct bufpool_vec v = BUFPOOL_VEC_INIT;
-	int in[2], out[2];
-	ssize_t n;
-
-	cr_assert(!pipe(in) && !pipe(out));
-	s.fd = out[0];
-	t_fill(text, sizeof(text), SEED);
-	cr_assert_eq(write(in[1], text, sizeof(text)), sizeof(text));
-	for (int i = 0; i < 8; i++)
-		cr_assert_eq(bufpool_vec_add(&v, 1800), 0);
-	n = readv(in[0], v.iov, bufpool_vec_iovcnt(&v));
-	cr_assert_eq(n, sizeof(text));
-	bufpool_vec_truncate_bytes(&v, (size_t)n);
-	cr_assert_eq(v.count, 6);
-	cr_assert_eq(bufpool_vec_writev(&v, out[1]), 0);
-	drain(&s, SIZE_MAX);
-	cr_assert_eq(s.got, sizeof(text));
-	cr_assert_eq(s.wrong, 0);
-	bufpool_vec_release(&v);
 }
 
 /* ---- no memory ---- */
