@@ -17,6 +17,7 @@
  */
 #include "percpu/percpu.h"
 
+#include <sched.h>
 #include <sys/rseq.h>
 
 #include "percpu/fallback.h"
@@ -26,8 +27,9 @@ struct bp_rseq bp_rseq_unset = { .cpu_id = -1 }, bp_rseq_none = { .cpu_id = -1 }
 __thread struct bp_thread bp_thread __attribute__((tls_model("initial-exec"))) = { .rseq = &bp_rseq_unset };
 
 static enum bp_percpu_mode mode;
-static bool can_stop; /* membarrier's rseq command is there */
 static uint32_t bottoms[BP_CLASS_COUNT];
+
+enum { CONFINE_MS = 100 }; /* for a taker: what takes longer is this thread, below a signal handler */
 
 unsigned bp_percpu_slots(unsigned class)
 {
@@ -58,10 +60,8 @@ enum bp_percpu_mode bp_percpu_start(enum bp_percpu_mode wanted)
 	lay_out();
 	mode = wanted;
 	bool registered = BP_PERCPU_HAS_RSEQ && __rseq_size > 0 && own_area()->cpu_id >= 0;
-	if (mode == BP_PERCPU_RSEQ && registered)
-		can_stop = bp_os_restart_register();
 	/* Without a way to stop another CPU, what lies on idle CPUs could never be given back. */
-	if (mode == BP_PERCPU_RSEQ && !(registered && can_stop))
+	if (mode == BP_PERCPU_RSEQ && !(registered && bp_os_restart_register()))
 		mode = BP_PERCPU_FALLBACK;
 	return mode;
 }
@@ -247,6 +247,13 @@ static void resume(struct bp_slabs s, int cpu)
 		bp_fallback_unlock(s, cpu);
 }
 
+/* membarrier may be what a sandbox kills for: this thread's, or that of the child of a vfork, about which nothing is known
+ * (and which must not leave a CPU taken, if it is killed, in its parent's memory). */
+static bool may_stop(void)
+{
+	return mode != BP_PERCPU_RSEQ || !(bp_os_is_confined() || bp_thread.rseq == &bp_rseq_vfork);
+}
+
 static bool is_open(struct bp_slab *slab, unsigned class)
 {
 	return atomic_load_explicit(&slab->heads[class].floor, memory_order_acquire) != 0;
@@ -275,9 +282,14 @@ bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, b
 	uint32_t nobody = 0;
 	uint64_t closed[2] = { 0, 0 };
 	if (atomic_load_explicit(&slab->cpu.state, memory_order_acquire) != BP_CPU_READY ||
-	    !atomic_compare_exchange_strong_explicit(&slab->cpu.taken, &nobody, 1, memory_order_acquire,
+	    !atomic_compare_exchange_strong_explicit(&slab->cpu.taken, &nobody, 1, memory_order_seq_cst,
 						     memory_order_relaxed))
 		return false;
+	/* After the exchange: either this sees that it may not, or bp_percpu_confine sees that it takes. */
+	if (!may_stop()) {
+		atomic_store_explicit(&slab->cpu.taken, 0, memory_order_release);
+		return false;
+	}
 	for (unsigned class = first; class <= last; class++) {
 		if (!is_open(slab, class) || bp_percpu_count(s, cpu, class) == 0)
 			continue;
@@ -293,6 +305,16 @@ bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, b
 		resume(s, cpu);
 	atomic_store_explicit(&slab->cpu.taken, 0, memory_order_release);
 	return stopped || (closed[0] | closed[1]) == 0;
+}
+
+/* A sandbox may be put on all threads at once: then on those, too, which are between the two system calls. */
+void bp_percpu_confine(struct bp_slabs s, bool confined)
+{
+	bp_os_confine(confined);
+	uint64_t end = bp_os_now_ms() + CONFINE_MS;
+	for (unsigned cpu = 0; confined && cpu < s.cpus; cpu++)
+		while (atomic_load(&bp_slab_of(s, (int)cpu)->cpu.taken) != 0 && bp_os_now_ms() < end)
+			sched_yield();
 }
 
 void bp_percpu_child(struct bp_slabs s)

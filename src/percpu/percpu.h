@@ -172,6 +172,11 @@ uint32_t bp_percpu_count(struct bp_slabs s, int cpu, unsigned class);
 typedef void bp_percpu_each_fn(void *ctx, unsigned class, void **blocks, size_t count);
 bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, bp_percpu_each_fn *each, void *ctx);
 
+/* Around the entry into a sandbox that may kill for membarrier (bp_os_confine): from then on no CPU is stopped, taking fails
+ * where it would have to, and none is being stopped any more; each CPU then only retires its own stacks. false: there
+ * was no sandbox after all. */
+void bp_percpu_confine(struct bp_slabs s, bool confined);
+
 /* In the child of a fork: frees what threads that do not exist here had closed or locked. */
 void bp_percpu_child(struct bp_slabs s);
 /* There, too: the slots of a stack that nobody works on any more; how many. */

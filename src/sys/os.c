@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -150,8 +151,38 @@ unsigned bp_os_possible_cpus(void)
 	return cpus;
 }
 
+static _Atomic unsigned sandboxes; /* entered, or about to be */
+static _Atomic bool was_limited;   /* at the last entry */
+
+static bool ask_limits(void);
+
+void bp_os_confine(bool confined)
+{
+	if (confined)
+		atomic_store_explicit(&was_limited, ask_limits(), memory_order_relaxed);
+	/* Sequentially consistent, with the load below: see bp_percpu_confine. */
+	atomic_fetch_add(&sandboxes, confined ? 1 : -1u);
+}
+
+bool bp_os_is_confined(void)
+{
+	return atomic_load(&sandboxes) != 0;
+}
+
+/* glibc reads it from its rseq registration; without one, x86_64 has it in the vDSO, others ask the kernel. */
+static bool cpu_takes_a_call(void)
+{
+#if defined(__x86_64__)
+	return __rseq_size == 0 && getauxval(AT_SYSINFO_EHDR) == 0;
+#else
+	return __rseq_size == 0;
+#endif
+}
+
 unsigned bp_os_cpu(void)
 {
+	if (bp_unlikely(bp_os_is_confined()) && cpu_takes_a_call())
+		return 0;
 	int saved = errno;
 	int cpu = sched_getcpu();
 	errno = saved;
@@ -218,11 +249,16 @@ size_t bp_os_address_limit(void)
 	return getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
 }
 
-bool bp_os_is_limited(void)
+static bool ask_limits(void)
 {
 	struct rlimit space, data;
 	return (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) ||
 	       (getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY);
+}
+
+bool bp_os_is_limited(void)
+{
+	return bp_os_is_confined() ? atomic_load_explicit(&was_limited, memory_order_relaxed) : ask_limits();
 }
 
 size_t bp_os_address_space(void)

@@ -48,13 +48,13 @@ uint64_t bp_os_now_ns(void);
 
 /* CPUs the kernel may ever number: indices are below this. */
 unsigned bp_os_possible_cpus(void);
-/* The CPU this thread runs on, by the vDSO; 0 where that can't be known. */
+/* The CPU this thread runs on, by the vDSO; 0 where that can't be known, or would, confined, take a system call. */
 unsigned bp_os_cpu(void);
 /* RLIMIT_AS; SIZE_MAX: none. */
 size_t bp_os_address_limit(void);
 /* What counts against it: the address space that this process has mapped. 0: can't be known. */
 size_t bp_os_address_space(void);
-/* Is there a limit, RLIMIT_AS or RLIMIT_DATA, at which memory is refused? */
+/* Is there a limit, RLIMIT_AS or RLIMIT_DATA, at which memory is refused? Confined: was there one? */
 bool bp_os_is_limited(void);
 /* Memory this process may hope for: the cgroup's limit or the machine's memory, whichever is smaller. */
 uint64_t bp_os_memory_limit(void);
@@ -81,6 +81,11 @@ bool bp_os_restart_cpu(int cpu);
 /* Blocks all signals for this thread; what was blocked before. 64 of them, all that Linux has. */
 uint64_t bp_os_block_signals(void);
 void bp_os_set_signals(uint64_t blocked);
+
+/* A sandbox that kills for system calls which it doesn't know is about to be entered (true), or was after all not (false). As
+ * long as one may be, nothing is asked of the kernel but what glibc's malloc asks. */
+void bp_os_confine(bool confined);
+bool bp_os_is_confined(void);
 
 /* Writes text to a descriptor, whole if it can be done, across EINTR and short writes. */
 void bp_os_write(int fd, const char *text, size_t bytes);

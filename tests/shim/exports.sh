@@ -84,6 +84,9 @@ required "what a second thread or a second malloc would break"
 all "$work/expected" setrlimit setrlimit64 prlimit prlimit64
 required "what reserved addresses would break"
 
+all "$work/expected" prctl syscall
+required "the ways into a sandbox"
+
 grep -xE 'reallocarray|strn?dup|wcsdup|asprintf|vasprintf' "$work/exported" > "$work/wrong"
 [ ! -s "$work/wrong" ]
 result $? "not what glibc builds on the family" "$work/wrong"
