@@ -90,7 +90,7 @@ Test(buf_pool, S1_nor_those_of_a_buffer_that_is_held)
 /* Always the same large request, and next to nothing in it: the pool has understood long before a thousand. */
 Test(buf_pool, S1_nor_those_of_large_buffers_for_small_content)
 {
-	t_need_pool(16);
+	t_need_pool(T_CAP);
 	struct bufpool_buf b = BUFPOOL_BUF_INIT;
 	uint64_t before = 0;
 
@@ -174,7 +174,7 @@ static int (*const ways[])(struct bufpool_buf *b, size_t n) = { by_reserve, by_e
 
 Test(buf_pool, S12_65536_is_kept_and_65537_is_not)
 {
-	t_need_pool(16);
+	t_need_pool(T_CAP);
 	for (size_t i = 0; i < T_COUNT(ways); i++) {
 		struct bufpool_buf b = BUFPOOL_BUF_INIT;
 
@@ -262,7 +262,7 @@ static void use_little_of(size_t n)
 
 Test(buf_pool, the_fifth_large_buffer_for_small_content_is_given_back)
 {
-	t_need_pool(16);
+	t_need_pool(40000);
 	for (int i = 0; i < 4; i++)
 		use_little_of(40000);
 	cr_assert_eq(t_stats().buf_given_back, 0);
@@ -282,7 +282,7 @@ Test(buf_pool, the_fifth_large_buffer_for_small_content_is_given_back)
 /* What counts is what the buffer held lately: a single large content long ago is no reason to keep a large block. */
 Test(buf_pool, content_of_long_ago_does_not_count)
 {
-	t_need_pool(16);
+	t_need_pool(60000);
 	for (int i = 0; i < 5; i++) {
 		struct bufpool_buf b = BUFPOOL_BUF_INIT;
 
