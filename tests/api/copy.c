@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Copies between descriptors: every pair of kinds in every mixture of modes, byte for byte, with the far ends in
- * pieces of random size and signals in between; limits, positions and what is kept. What breaks is in copy_errors.c.
+ * pieces of random size and signals in between; limits, and what there is to wait for. copy_files.c has files and their
+ * positions, copy_errors.c what breaks.
  */
 #include "copy_ends.h"
 
@@ -320,81 +321,6 @@ Test(copy, waiting_for_input_holds_no_buffer)
 	bufpool_copy_end(&c);
 }
 
-/* ---- positions ---- */
-
-Test(copy, files_are_used_at_their_positions)
-{
-	struct end in = end_to_read(FILE_END, false), out = end_to_write(FILE_END, false);
-	uint64_t done;
-
-	t_fill(sent, 90000, 8);
-	cr_assert_eq(write(in.far, sent, 90000), 90000);
-	cr_assert_eq(lseek(in.near, 1000, SEEK_SET), 1000);
-	cr_assert_eq(lseek(out.near, 500, SEEK_SET), 500);
-	cr_assert_eq(bufpool_copy_all(&done, out.near, in.near, 70000), 0);
-	cr_assert_eq(done, 70000);
-	cr_assert_eq(lseek(in.near, 0, SEEK_CUR), 71000);
-	cr_assert_eq(lseek(out.near, 0, SEEK_CUR), 70500);
-	cr_assert_eq(read(out.far, received, MOST), 70500);
-	cr_assert(t_all(received, 500, 0));
-	cr_assert_arr_eq(received + 500, sent + 1000, 70000);
-}
-
-static void expect_appended(enum kind from)
-{
-	struct end in = end_to_read(from, false), out = end_to_write(FILE_END, false);
-	uint64_t done;
-
-	t_fill(sent, 60000, 9);
-	cr_assert_eq(write(out.near, "before", 6), 6);
-	cr_assert_eq(lseek(out.near, 0, SEEK_SET), 0);
-	cr_assert_eq(fcntl(out.near, F_SETFL, O_APPEND), 0);
-	cr_assert_eq(write(in.far, sent, 60000), 60000);
-	cr_assert_eq(bufpool_copy_all(&done, out.near, in.near, 60000), 0);
-	cr_assert_eq(done, 60000);
-	cr_assert_eq(read(out.far, received, MOST), 60006);
-	cr_assert(!memcmp(received, "before", 6) && !memcmp(received + 6, sent, 60000));
-	end_close(&in);
-	end_close(&out);
-}
-
-Test(copy, O_APPEND_appends)
-{
-	for (enum kind from = FILE_END; from < TCP_END; from++)
-		expect_appended(from);
-}
-
-/* The kernel's way is refused from here on (by O_APPEND): the rest is copied by hand, and nothing twice. */
-static void expect_change_in_the_middle(enum kind from)
-{
-	struct end in = end_to_read(from, false), out = end_to_write(FILE_END, false);
-	struct bufpool_copy c;
-	int r;
-
-	t_fill(sent, 50000, 10);
-	t_fill(sent + 50000, 50000, 11);
-	cr_assert_eq(write(in.far, sent, 50000), 50000);
-	cr_assert_eq(bufpool_copy_begin(&c, out.near, in.near, 100000), 0);
-	cr_assert_eq(bufpool_copy_step(&c), 0);
-	cr_assert_eq(fcntl(out.near, F_SETFL, O_APPEND), 0);
-	cr_assert_eq(write(in.far, sent + 50000, 50000), 50000);
-	while ((r = bufpool_copy_step(&c)) == 0)
-		;
-	cr_assert_eq(r, 1);
-	cr_assert_eq(c.done, 100000);
-	bufpool_copy_end(&c);
-	cr_assert_eq(read(out.far, received, MOST), 100000);
-	cr_assert_arr_eq(received, sent, 100000);
-	end_close(&in);
-	end_close(&out);
-}
-
-Test(copy, a_way_that_is_refused_in_the_middle)
-{
-	expect_change_in_the_middle(FILE_END);
-	expect_change_in_the_middle(PIPE_END);
-}
-
 Test(copy, a_step_is_bounded)
 {
 	struct end in = end_to_read(FILE_END, false), out = end_to_write(FILE_END, false);
@@ -405,4 +331,47 @@ Test(copy, a_step_is_bounded)
 	cr_assert_eq(bufpool_copy_step(&c), 0);
 	cr_assert_leq(c.done, 16 << 20);
 	bufpool_copy_end(&c);
+}
+
+/* ---- waiting ---- */
+
+static void fill_up(int fd)
+{
+	while (write(fd, sent, 4096) > 0)
+		;
+	while (write(fd, sent, 1) > 0)
+		;
+}
+
+/* Each end in turn is what the copy has to wait for; where both are, either is right. */
+static void expect_waiting(enum kind from, enum kind to)
+{
+	struct end in = end_to_read(from, true), out = end_to_write(to, true);
+	struct bufpool_copy c;
+
+	end_nonblocking(&in, true);
+	end_nonblocking(&out, true);
+	cr_assert_eq(bufpool_copy_begin(&c, out.near, in.near, UINT64_MAX), 0);
+	cr_assert_eq(c.poll.fd, -1);
+	cr_assert_eq(bufpool_copy_step(&c), -EAGAIN);
+	cr_assert(c.poll.fd == in.near && c.poll.events == POLLIN, "%s to %s", kind_names[from], kind_names[to]);
+	cr_assert_eq(write(in.far, sent, 10), 10);
+	cr_assert_eq(bufpool_copy_step(&c), 0);
+	cr_assert_eq(c.done, 10);
+	cr_assert_eq(c.poll.fd, -1);
+	cr_assert_eq(read(out.far, received, 10), 10);
+	fill_up(out.near);
+	cr_assert_eq(write(in.far, sent, 10), 10);
+	cr_assert_eq(bufpool_copy_step(&c), -EAGAIN);
+	cr_assert(c.poll.fd == out.near && c.poll.events == POLLOUT, "%s to %s", kind_names[from], kind_names[to]);
+	bufpool_copy_end(&c);
+	end_close(&in);
+	end_close(&out);
+}
+
+Test(copy, S4_it_says_which_end_to_wait_for)
+{
+	for (enum kind from = PIPE_END; from < KINDS; from++)
+		for (enum kind to = PIPE_END; to < KINDS; to++)
+			expect_waiting(from, to);
 }

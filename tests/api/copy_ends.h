@@ -44,7 +44,7 @@ void peer_drain(struct peer *p);
 int step_to_the_end(struct bufpool_copy *c, uint64_t limit);
 void expect_books(const struct bufpool_copy *c, uint64_t limit);
 
-/* From now on this process's copy_file_range, sendfile and splice fail with this error. */
+/* From now on this process's copy_file_range, sendfile and splice fail with this error; 0: they return 0. */
 void refuse_kernel_ways(int error);
 
 #endif

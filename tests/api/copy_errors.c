@@ -378,6 +378,13 @@ REFUSED_WITH(EPERM)
 REFUSED_WITH(EIO)
 REFUSED_WITH(ETXTBSY)
 
+/* What copy_file_range of many kernels says of files under /proc: 0, though there is content. */
+Test(copy_errors, a_kernel_that_moves_nothing)
+{
+	refuse_kernel_ways(0);
+	expect_plain_copies();
+}
+
 Test(copy_errors, a_kernel_that_refuses_from_the_middle_on)
 {
 	struct end in = end_to_read(FILE_END, false), out = end_to_write(UNIX_END, false);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Copies of files that are special, of descriptors that are one, and what begin refuses.
+ * Copies of files that are special or at positions, of descriptors that are one, and what begin refuses.
  */
 #include "copy_ends.h"
 
@@ -178,6 +178,81 @@ Test(copy_files, an_echo)
 	cr_assert_eq(recv(in.far, received, 5000, MSG_WAITALL), 5000);
 	cr_assert_arr_eq(received, sent, 5000);
 	bufpool_copy_end(&c);
+}
+
+/* ---- positions ---- */
+
+Test(copy_files, files_are_used_at_their_positions)
+{
+	struct end in = end_to_read(FILE_END, false), out = end_to_write(FILE_END, false);
+	uint64_t done;
+
+	t_fill(sent, 90000, 8);
+	cr_assert_eq(write(in.far, sent, 90000), 90000);
+	cr_assert_eq(lseek(in.near, 1000, SEEK_SET), 1000);
+	cr_assert_eq(lseek(out.near, 500, SEEK_SET), 500);
+	cr_assert_eq(bufpool_copy_all(&done, out.near, in.near, 70000), 0);
+	cr_assert_eq(done, 70000);
+	cr_assert_eq(lseek(in.near, 0, SEEK_CUR), 71000);
+	cr_assert_eq(lseek(out.near, 0, SEEK_CUR), 70500);
+	cr_assert_eq(read(out.far, received, MOST), 70500);
+	cr_assert(t_all(received, 500, 0));
+	cr_assert_arr_eq(received + 500, sent + 1000, 70000);
+}
+
+static void expect_appended(enum kind from)
+{
+	struct end in = end_to_read(from, false), out = end_to_write(FILE_END, false);
+	uint64_t done;
+
+	t_fill(sent, 60000, 9);
+	cr_assert_eq(write(out.near, "before", 6), 6);
+	cr_assert_eq(lseek(out.near, 0, SEEK_SET), 0);
+	cr_assert_eq(fcntl(out.near, F_SETFL, O_APPEND), 0);
+	cr_assert_eq(write(in.far, sent, 60000), 60000);
+	cr_assert_eq(bufpool_copy_all(&done, out.near, in.near, 60000), 0);
+	cr_assert_eq(done, 60000);
+	cr_assert_eq(read(out.far, received, MOST), 60006);
+	cr_assert(!memcmp(received, "before", 6) && !memcmp(received + 6, sent, 60000));
+	end_close(&in);
+	end_close(&out);
+}
+
+Test(copy_files, O_APPEND_appends)
+{
+	for (enum kind from = FILE_END; from < TCP_END; from++)
+		expect_appended(from);
+}
+
+/* The kernel's way is refused from here on (by O_APPEND): the rest is copied by hand, and nothing twice. */
+static void expect_change_in_the_middle(enum kind from)
+{
+	struct end in = end_to_read(from, false), out = end_to_write(FILE_END, false);
+	struct bufpool_copy c;
+	int r;
+
+	t_fill(sent, 50000, 10);
+	t_fill(sent + 50000, 50000, 11);
+	cr_assert_eq(write(in.far, sent, 50000), 50000);
+	cr_assert_eq(bufpool_copy_begin(&c, out.near, in.near, 100000), 0);
+	cr_assert_eq(bufpool_copy_step(&c), 0);
+	cr_assert_eq(fcntl(out.near, F_SETFL, O_APPEND), 0);
+	cr_assert_eq(write(in.far, sent + 50000, 50000), 50000);
+	while ((r = bufpool_copy_step(&c)) == 0)
+		;
+	cr_assert_eq(r, 1);
+	cr_assert_eq(c.done, 100000);
+	bufpool_copy_end(&c);
+	cr_assert_eq(read(out.far, received, MOST), 100000);
+	cr_assert_arr_eq(received, sent, 100000);
+	end_close(&in);
+	end_close(&out);
+}
+
+Test(copy_files, a_way_that_is_refused_in_the_middle)
+{
+	expect_change_in_the_middle(FILE_END);
+	expect_change_in_the_middle(PIPE_END);
 }
 
 /* ---- what can't be ---- */
