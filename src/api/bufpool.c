@@ -14,6 +14,7 @@
 #include "cache/block.h"
 #include "cache/epoch.h"
 #include "cache/misuse.h"
+#include "sys/backend.h"
 
 #define POOL (&bp_default_pool)
 
@@ -200,7 +201,12 @@ void bufpool_advance_epoch(struct bufpool *pool)
 size_t bufpool_trim(struct bufpool *pool, size_t keep)
 {
 	only_default(pool);
-	return bp_pool_start(POOL) ? bp_epoch_trim(POOL, keep) : 0;
+	if (!bp_pool_start(POOL))
+		return 0;
+	size_t given = bp_epoch_trim(POOL, keep);
+	if (keep == 0)
+		bp_backend_trim(); /* what blocks over the cap left behind, too */
+	return given;
 }
 
 unsigned bufpool_version(void)

@@ -31,7 +31,9 @@ size_t bp_block_capacity(const void *p)
 	if (!bp_range_has(p))
 		return bp_bump_has(p) ? bp_bump_size(p) : bp_backend_usable(p);
 	unsigned tag = bp_range_start_of(p);
-	return tag == 0 || tag == BP_TAG_HUGE ? bp_backend_usable(p) : bp_class_size(tag - 1);
+	if (tag == 0)
+		return 0; /* the inside of a block, or none any more: jemalloc would not take the question well */
+	return tag == BP_TAG_HUGE ? bp_backend_usable(p) : bp_class_size(tag - 1);
 }
 
 /* What passes through has jemalloc's own sizes. */

@@ -14,7 +14,7 @@ bool bp_block_is_foreign(const void *p);
  * it is not, has then been made. */
 bool bp_block_is_out(struct bp_pool *pool, void *p);
 
-/* Bytes in the block at p. 0 for NULL and for what is none of the library's. */
+/* Bytes in the block at p. 0 for NULL and for what is no block of the library's. */
 size_t bp_block_capacity(const void *p);
 
 /* Is p the start of a block of the range? */
