@@ -286,9 +286,8 @@ static bool other_cpu_is_drained(void)
 		nap(10);
 	}
 	after = cached();
-	if (after > before / 4)
-		t_note("cached: %zu kB, then %zu kB", before >> 10, after >> 10);
-	return before > 30 * 40000 && after <= before / 4;
+	t_note("cached: %zu kB, then %zu kB", before >> 10, after >> 10);
+	return before > 30 * 40000 && after <= 64 << 10;
 }
 
 TEST(failed_attempts_confine_nobody, T_POOL, EPOCHS)
