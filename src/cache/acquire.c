@@ -52,10 +52,12 @@ static void *straight(size_t n, bool zero)
 	return zero ? bp_pass_calloc(n) : bp_pass_malloc(n);
 }
 
-/* Where jemalloc has nothing, it may still have free pages that do not lie together: purged ones it joins. */
+static void *from_backend(struct bp_pool *pool, int cpu, unsigned class, bool zero);
+
+/* Where jemalloc has nothing, it may still have free pages that do not lie together: purged ones it joins. Or the pool has
+ * them, in its range, and jemalloc's own arenas can get no more. */
 static void *pass(struct bp_pool *pool, size_t n, bool zero)
 {
-	count_pass(pool);
 	if (!atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed))
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
 	void *p = straight(n, zero);
@@ -63,7 +65,13 @@ static void *pass(struct bp_pool *pool, size_t n, bool zero)
 		bp_backend_trim();
 		p = straight(n, zero);
 	}
-	return p == NULL ? out_of_memory() : p;
+	bool opened = atomic_load_explicit(&pool->opened, memory_order_acquire) == BP_CACHES_OPEN;
+	if (p == NULL && opened && pool->usable && n <= pool->cap)
+		return from_backend(pool, -1, bp_class_of(n), zero);
+	if (p == NULL)
+		return out_of_memory();
+	count_pass(pool);
+	return p;
 }
 
 void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool zero)

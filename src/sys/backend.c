@@ -37,6 +37,7 @@ enum {
 	ARENAS_MAX = 64,       /* for blocks over the cap: one a CPU, then shared */
 	SMALL_MAX = 14336,     /* jemalloc's largest slab class with 4 KiB pages */
 	JEMALLOC_DECAY_MS = 10000, /* its default */
+	TCACHE_BYTES = 128 << 10, /* more than a thread's cache takes */
 	RETAIN_LIMIT = 32 << 20 /* of address space that an arena takes ahead */
 };
 
@@ -634,10 +635,14 @@ void bp_pass_begin(void)
 	if (bp_guard.cached || !bp_guard_enter())
 		return;
 	/* jemalloc 5.3.0 does not notice that it got no memory for a thread's cache, and crashes in it later. So a thread
-	 * does without for good where memory may be refused. */
+	 * does without for good where memory may be refused, or is: it is tried first where jemalloc will ask. */
 	bool on = true;
-	if (wants_tcache && !bp_os_is_limited())
+	int flags = MALLOCX_ARENA(0) | MALLOCX_TCACHE_NONE;
+	void *room = wants_tcache && !bp_os_is_limited() ? je_mallocx(TCACHE_BYTES, flags) : NULL;
+	if (room != NULL) {
+		je_dallocx(room, flags);
 		je_mallctl("thread.tcache.enabled", NULL, NULL, &on, sizeof(on));
+	}
 	bp_guard.cached = true;
 	bp_guard_leave();
 }

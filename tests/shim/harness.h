@@ -36,7 +36,6 @@ struct t_test {
 	unsigned timeout; /* seconds; 0: 30 */
 	const char *conf; /* key:value,... added to BUFPOOL_CONF for this test's process */
 	const char *env;  /* one more NAME=VALUE for it */
-	const char *todo; /* why it is known to fail */
 };
 
 void t_add(struct t_test *test);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What is known to fail, with the reason: each becomes a failure of the run on the day on which it passes, and belongs
- * into another file then. Where the reason is jemalloc's own, bare jemalloc fails as well.
+ * Where bare jemalloc crashes, hangs or keeps memory, and a program under the shim must not: threads that run out of
+ * address space, children of threaded processes, handlers that fork.
  */
 #include "harness.h"
 
@@ -90,8 +90,7 @@ static void threads_run_out(void)
 	}
 }
 
-TEST(threads_run_out_of_address_space, T_POOL, .timeout = 120,
-     .todo = "jemalloc takes no notice when a thread's tcache can't be had; one arena a CPU makes it likelier")
+TEST(threads_run_out_of_address_space, T_POOL, .timeout = 120)
 {
 	only_with_rseq();
 	if (getenv("RUN_OUT")) {
@@ -129,8 +128,7 @@ static void *sleep_for_ever(void *arg)
 	return arg;
 }
 
-TEST(child_of_a_threaded_process_gives_back, T_POOL, .conf = "epoch_ms:100",
-     .todo = "what was cached at the fork is left alone in the child, and stays with it")
+TEST(child_of_a_threaded_process_gives_back, T_POOL, .conf = "epoch_ms:100")
 {
 	static char *p[2000];
 	pthread_t thread;
@@ -162,8 +160,7 @@ static void fork_in_handler(int signal)
 	errno = saved;
 }
 
-TEST(fork_in_a_handler_that_interrupts_fork, T_POOL, .timeout = 8,
-     .todo = "jemalloc's handler before fork takes its mutexes a second time; bare jemalloc hangs too")
+TEST(fork_in_a_handler_that_interrupts_fork, T_POOL, .timeout = 8)
 {
 	struct sigaction action = {.sa_handler = fork_in_handler, .sa_flags = SA_RESTART};
 	struct itimerval every = {{0, 300}, {0, 300}};
@@ -178,4 +175,57 @@ TEST(fork_in_a_handler_that_interrupts_fork, T_POOL, .timeout = 8,
 		if (pid > 0)
 			status_of(pid);
 	}
+}
+
+static volatile bool stop;
+
+static void *flush_all_the_time(void *argument)
+{
+	while (!stop)
+		fflush(NULL);
+	return argument;
+}
+
+/* Owns a FILE whenever it allocates: getline grows its line under the FILE's lock. */
+static void *read_all_the_time(void *argument)
+{
+	while (!stop) {
+		FILE *file = fopen("/proc/self/maps", "r");
+		char *line = NULL;
+		size_t room = 0;
+
+		while (file && getline(&line, &room, file) > 0) {
+			free(line);
+			line = NULL;
+			room = 0;
+		}
+		free(line);
+		if (file)
+			fclose(file);
+	}
+	return argument;
+}
+
+/* fork takes the list of FILEs and jemalloc's mutexes; the other threads take one, then the other. */
+TEST(fork_beside_a_flush_of_all_files, T_POOL, .timeout = 30)
+{
+	pthread_t thread[7];
+
+	only_with_rseq();
+	for (size_t i = 0; i < COUNT(thread); i++)
+		NEED(pthread_create(&thread[i], NULL, i < 2 ? flush_all_the_time : read_all_the_time, NULL) == 0);
+	for (double end = t_now() + 4; t_now() < end;) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			free(malloc(100));
+			free(malloc(70000));
+			_exit(0);
+		}
+		NEED(pid > 0);
+		CHECK(status_of(pid) == 0);
+	}
+	stop = true;
+	for (size_t i = 0; i < COUNT(thread); i++)
+		pthread_join(thread[i], NULL);
 }
