@@ -2,7 +2,7 @@
  *
  * bufpool: copies from one descriptor to another through a buffer of the pool.
  *
- * A copy reads up to 32 KiB (less where less is left) and writes it; between files, and where one end is a pipe, the
+ * A copy reads up to 32 KiB (less where less is left) and writes it; from files of more than that, and to pipes, the
  * kernel moves the bytes instead if it can. Whatever was read and could not be written yet is kept, so nothing that
  * happens in between (EAGAIN, EINTR, a short write, a full disk, a peer that is gone) loses or repeats a byte. A copy
  * that waits for input holds no buffer: ten thousand idle connections cost ten thousand `struct bufpool_copy`.

@@ -40,15 +40,27 @@ static bool is_pipe(const struct stat *s)
 	return S_ISFIFO(s->st_mode);
 }
 
-static uintptr_t way_between(const struct stat *out, const struct stat *in)
+static bool socket_is(int fd, int option, int value)
 {
-	if (S_ISREG(in->st_mode) && S_ISREG(out->st_mode))
+	int is = 0;
+	socklen_t length = sizeof(is);
+	return getsockopt(fd, SOL_SOCKET, option, &is, &length) == 0 && is == value;
+}
+
+/* The pairs for which it is worth while (docs/decisions.md): not what fits into the buffer, and of a pipe's content not
+ * what goes to a file or over the network. */
+static uintptr_t way_between(int out, const struct stat *to, const struct stat *from)
+{
+	bool from_file = S_ISREG(from->st_mode), from_socket = S_ISSOCK(from->st_mode);
+	if (from_file && from->st_size <= BUFFER_BYTES)
+		return BY_BUFFER;
+	if (from_file && S_ISREG(to->st_mode))
 		return BY_RANGE;
-	if (S_ISREG(in->st_mode) && S_ISSOCK(out->st_mode))
+	if (from_file && S_ISSOCK(to->st_mode))
 		return BY_SENDFILE;
-	if (is_pipe(in) && (is_pipe(out) || S_ISREG(out->st_mode) || S_ISSOCK(out->st_mode)))
+	if (is_pipe(to) && (from_file || from_socket || is_pipe(from)))
 		return BY_SPLICE;
-	if (is_pipe(out) && (S_ISREG(in->st_mode) || S_ISSOCK(in->st_mode)))
+	if (is_pipe(from) && S_ISSOCK(to->st_mode) && socket_is(out, SO_DOMAIN, AF_UNIX))
 		return BY_SPLICE;
 	return BY_BUFFER;
 }
@@ -71,11 +83,9 @@ static uintptr_t flags_of(int out, const struct stat *to, int in, const struct s
 	return flags;
 }
 
-static bool is_stream(int fd)
+static bool is_stream_or_no_socket(int fd, const struct stat *s)
 {
-	int type = 0;
-	socklen_t length = sizeof(type);
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+	return !S_ISSOCK(s->st_mode) || socket_is(fd, SO_TYPE, SOCK_STREAM);
 }
 
 /* One file from and to itself: what it holds now is the limit, or it would never end. */
@@ -98,7 +108,7 @@ int bufpool_copy_begin(struct bufpool_copy *c, int out, int in, uint64_t limit)
 	struct stat to, from;
 	if (fstat(out, &to) != 0 || fstat(in, &from) != 0)
 		return -errno;
-	if ((S_ISSOCK(from.st_mode) && !is_stream(in)) || (S_ISSOCK(to.st_mode) && !is_stream(out)))
+	if (!is_stream_or_no_socket(in, &from) || !is_stream_or_no_socket(out, &to))
 		return -ESOCKTNOSUPPORT;
 	if (S_ISREG(from.st_mode) && to.st_dev == from.st_dev && to.st_ino == from.st_ino) {
 		int r = bound_by_file(&limit, out, in, from.st_size);
@@ -106,7 +116,7 @@ int bufpool_copy_begin(struct bufpool_copy *c, int out, int in, uint64_t limit)
 			return r;
 	}
 	*c = (struct bufpool_copy){ .out = out, .in = in, .left = limit, .poll.fd = -1 };
-	c->priv_[WAY] = way_between(&to, &from);
+	c->priv_[WAY] = way_between(out, &to, &from);
 	c->priv_[FLAGS] = flags_of(out, &to, in, &from);
 	return 0;
 }

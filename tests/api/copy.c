@@ -335,12 +335,14 @@ Test(copy, a_step_is_bounded)
 
 /* ---- waiting ---- */
 
+/* TCP hands on what is written, and has room again a little later: until it hasn't. */
 static void fill_up(int fd)
 {
-	while (write(fd, sent, 4096) > 0)
-		;
-	while (write(fd, sent, 1) > 0)
-		;
+	while (write(fd, sent, 1) > 0) {
+		while (write(fd, sent, 4096) > 0 || write(fd, sent, 1) > 0)
+			;
+		t_sleep_ms(20);
+	}
 }
 
 /* Each end in turn is what the copy has to wait for; where both are, either is right. */
