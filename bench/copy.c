@@ -7,7 +7,7 @@
  * What is unusual: pipes and sockets have a thread at their other end that fills or drains them, with as few and as
  * large calls as it can. Its work is part of the wall time; what the copying thread itself used is said apart.
  *
- *     copy ROUNDS MEGABYTES [DIRECTORY]   ->  IN-OUT/WAY: MB/s; IN-OUT-cpu/WAY: MB a second of the copying thread's CPU;
+ *     copy ROUNDS MEGABYTES [DIRECTORY]   ->  IN-OUT/WAY: MB/s; IN-OUT-cpu/WAY: MB a second of this thread's CPU;
  *                                             small/WAY: files of 4 KiB a second; one line a round
  */
 #include "measure.h"

@@ -3,10 +3,10 @@
 """Compiles and runs the C in README.md and docs/*.md. A failure names the file and the line.
 
 The rules, which need no marks in the pages:
-  - a block ```c with a `main(` is a program: it is compiled as it stands, run, and must exit with 0; where the text after
-    it begins with "It prints", the block that follows is what it must have printed;
-  - any other block ```c is the beginning of a file (its #include lines) and the body of a function; it is compiled and run
-    as that;
+  - a block ```c with a `main(` is a program: it is compiled as it stands, run, and must exit with 0; where the text
+    after it begins with "It prints", the block that follows is what it must have printed;
+  - any other block ```c is the beginning of a file (its #include lines) and the body of a function; it is compiled and
+    run as that;
   - a block whose fence says ```c declarations is what it says: it is compiled, and there is nothing to run.
 All with -Wall -Wextra -Werror against the shared library; so are the programs in docs/examples, which have tests of
 their own to run them. Writes TAP, a test a block.

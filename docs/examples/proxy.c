@@ -15,7 +15,8 @@
  *     exactly one thing before unlocking: a connection, or that it is dismissed. What was said stays said until it
  *     looks;
  *   - it looks under the same lock, after which nobody else has its address.
- * The other trap, a worker that the pool forgot and that waits for ever, can't be: who leaves a list was told something.
+ * The other trap, a worker that the pool forgot and that waits for ever, can't be: who leaves a list was told
+ * something.
  *
  * Half-closes are passed on as half-closes, resets as resets. A slow reader makes the other side wait: between the two
  * lie at most 32 KiB a direction, and none while a connection is idle.
