@@ -12,6 +12,7 @@
 #include "cache/release.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
+#include "sys/pass.h"
 
 bool bp_block_is(const void *p)
 {
@@ -45,7 +46,7 @@ static bool is_pooled(struct bp_pool *pool, size_t n)
 
 size_t bp_block_good_size(struct bp_pool *pool, size_t n)
 {
-	return is_pooled(pool, n) ? bp_class_size(bp_class_of(n)) : bp_backend_good_size(n);
+	return is_pooled(pool, n) ? bp_class_size(bp_class_of(n)) : bp_backend_good_size(bp_pass_size(n));
 }
 
 bool bp_block_is_out(struct bp_pool *pool, void *p)
