@@ -140,8 +140,8 @@ BP_CLASS_INLINE unsigned bp_class_closed_form(size_t n)
 }
 
 /* The smallest class from 16 bytes up that holds n bytes, n == 0 included. The 8-byte class is never the answer: a
- * released block carries its mark in its second word (sys/range.h), and blocks of 16 bytes suit every type. More than BP_CLASS_SIZE_MAX gives BP_CLASS_COUNT or more,
- * which is no row of any table. A constant where n is one. */
+ * released block carries its mark in its second word (sys/range.h), and blocks of 16 bytes suit every type. More than
+ * BP_CLASS_SIZE_MAX gives BP_CLASS_COUNT or more, which is no row of any table. A constant where n is one. */
 BP_CLASS_INLINE unsigned bp_class_of(size_t n)
 {
 	if (__builtin_constant_p(n) || n > BP_CLASS_SIZE_MAX)

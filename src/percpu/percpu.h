@@ -141,8 +141,8 @@ enum bp_percpu_mode bp_percpu_mode(void);
 /* Address space for the slabs of all possible CPUs; false: no memory. */
 bool bp_percpu_create(struct bp_slabs *s);
 
-/* Prepares this thread, and its CPU's slab at first use. `epoch`: what a new CPU starts with. The CPU, or -1 where this thread has none (not registered, a
- * vfork child, memory refused): the caller then does without. */
+/* Prepares this thread, and its CPU's slab at first use. `epoch`: what a new CPU starts with. The CPU, or -1 where this
+ * thread has none (not registered, a vfork child, memory refused): the caller then does without. */
 int bp_percpu_enter(struct bp_slabs s, uint32_t epoch);
 
 /* Opens a class on a CPU, once: false where it was open. Later its capacity may be changed, by anybody at any time: a

@@ -18,8 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reads jemalloc's settings, creates the arenas. decay_ms: how long pages lie unused that only jemalloc knows of. false: jemalloc is not usable as a backend (everything then passes
- * through). */
+/* Reads jemalloc's settings, creates the arenas. decay_ms: how long pages lie unused that only jemalloc knows of. false:
+ * jemalloc is not usable as a backend (everything then passes through). */
 bool bp_backend_start(unsigned decay_ms);
 void bp_backend_set_decay(unsigned decay_ms);
 /* A program's own malloc_conf (or NULL), and where jemalloc's messages go. Before the first call into jemalloc. */
