@@ -466,6 +466,9 @@ void *bp_backend_large(size_t n, size_t alignment, bool zero)
 		if (arena != NO_ARENA && pool_arena != NO_ARENA)
 			p = je_mallocx(n, flags | MALLOCX_ARENA(arena));
 	}
+	/* Or that of the pooled classes, which has all of the range that they ever needed. */
+	if (p == NULL && pool_arena != NO_ARENA)
+		p = je_mallocx(n, flags | MALLOCX_ARENA(pool_arena));
 	if (p == NULL)
 		p = je_mallocx(n, flags);
 	if (p != NULL)

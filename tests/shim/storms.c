@@ -191,7 +191,7 @@ static void weather(double seconds, bool timers, bool moving)
 		pthread_join(mover, NULL);
 	t_note("%lu handlers, %lu calls refused, %lu moves", storms, refused, moves);
 	CHECK(!timers || storms > 500);
-	CHECK(!moving || moves > 500);
+	CHECK(!moving || moves > 100);
 	accounts_are_exact();
 }
 
