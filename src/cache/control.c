@@ -80,9 +80,15 @@ static int answer(struct bp_pool *pool, char *pair)
 	return bp_control_set(pool, text, key, text + key + 1, strlen(text + key + 1));
 }
 
+static atomic_flag serving = ATOMIC_FLAG_INIT;
+
+void bp_control_child(void)
+{
+	atomic_flag_clear_explicit(&serving, memory_order_relaxed);
+}
+
 void bp_control_serve(struct bp_pool *pool)
 {
-	static atomic_flag serving = ATOMIC_FLAG_INIT;
 	if (bp_os_secure() || bp_backend_busy() || atomic_flag_test_and_set_explicit(&serving, memory_order_acquire))
 		return;
 	/* Acquire, release: the pair was written before asked, and is to be read so; the answer likewise. */

@@ -40,6 +40,8 @@ int bp_control_set(struct bp_pool *pool, const char *key, size_t key_length, con
 int bp_control_get(struct bp_pool *pool, char *value, size_t size, const char *key);
 
 void bp_control_serve(struct bp_pool *pool) BP_SLOW;
+/* In the child of a fork whose parent had more threads: nobody serves here. */
+void bp_control_child(void);
 
 static inline bool bp_control_is_asked(void)
 {

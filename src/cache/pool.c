@@ -18,6 +18,7 @@
 #include <sys/single_threaded.h>
 
 #include "cache/account.h"
+#include "cache/control.h"
 #include "cache/inherit.h"
 #include "cache/options.h"
 #include "cache/policy.h"
@@ -85,6 +86,10 @@ static void forget_caches(struct bp_pool *pool)
 
 static void start_afresh(struct bp_pool *pool)
 {
+	uint32_t opening = BP_CACHES_OPENING; /* by a thread that is not here: to be opened again */
+	atomic_compare_exchange_strong_explicit(&pool->opened, &opening, BP_CACHES_CLOSED, memory_order_relaxed,
+						memory_order_relaxed);
+	bp_control_child();
 	bp_backend_child();
 	bp_range_child();
 	bp_acquire_child();
