@@ -17,6 +17,7 @@ enum {
 	MAGAZINES_MAX = 1 << 20,      /* 64 million cached blocks; beyond that releases go to the backend */
 	ROW_BYTES = BP_MAGAZINE_SLOTS * sizeof(void *),
 	ROWS_PER_PAGE = 4096 / ROW_BYTES,
+	SPARE = 64,                   /* so many left: time to commit more */
 	COMMIT = 256,                 /* magazines at a time: 128 KiB of rows, 2 KiB of links */
 };
 
@@ -98,7 +99,10 @@ uint32_t bp_magazine_new(void)
 	}
 	uint32_t next = atomic_load_explicit(&used, memory_order_relaxed);
 	do {
-		if (next >= atomic_load_explicit(&committed, memory_order_acquire) && !commit_more())
+		/* Early: whoever comes while this thread is at it (or has been interrupted there) takes from the rest. */
+		if (next + SPARE >= atomic_load_explicit(&committed, memory_order_acquire))
+			commit_more();
+		if (next >= atomic_load_explicit(&committed, memory_order_acquire))
 			return 0;
 	} while (!atomic_compare_exchange_weak_explicit(&used, &next, next + 1, memory_order_relaxed,
 							memory_order_relaxed));
