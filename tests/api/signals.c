@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/time.h>
 
-TestSuite(signals, .timeout = 20);
+TestSuite(signals, .timeout = 60);
 
 static atomic_uint fired, served, refused, wrong;
 static atomic_bool grow;
