@@ -132,16 +132,8 @@ static bool compiles(struct t_result *r, const char *compiler, const char *stand
 	const char *language = strstr(standard, "++") ? ".cc" : ".c";
 	const char *const argv[] = { compiler, standard, "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror",
 		"-I", T_INCLUDE, "-c", "-o", "/dev/null", path, NULL };
-	FILE *f;
-	int fd;
 
-	snprintf(path, sizeof(path), "/tmp/bufpool-auto-XXXXXX%s", language);
-	fd = mkstemps(path, (int)strlen(language));
-	cr_assert_geq(fd, 0);
-	f = fdopen(fd, "w");
-	cr_assert_not_null(f);
-	fputs(text, f);
-	cr_assert_eq(fclose(f), 0);
+	t_write_source(path, sizeof(path), language, text);
 	t_program(r, argv, NULL, 0);
 	unlink(path);
 	return t_exited(r, 0);

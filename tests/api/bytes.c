@@ -386,16 +386,6 @@ struct starved {
 	unsigned wrong;
 };
 
-static void starve(void)
-{
-	const struct rlimit space = { 0, 0 };
-
-	setrlimit(RLIMIT_AS, &space);
-	for (size_t n = 1u << 20; n >= 16; n -= n > 65536 ? 65536 : n > 1024 ? 1024 : 16)
-		while (bufpool_acquire(n))
-			;
-}
-
 static void run_starved(void *shared)
 {
 	struct starved *s = shared;
@@ -407,7 +397,7 @@ static void run_starved(void *shared)
 	if (!p || !spare || bufpool_bytes_copy(&small, "some text", 9))
 		return;
 	t_fill(p, 10000, 1);
-	starve();
+	t_starve();
 	s->copy = bufpool_bytes_copy(out, "text", 4);
 	s->sub = bufpool_bytes_sub(out, &small, 0, 9);
 	s->freeze = bufpool_bytes_freeze(out, &b);

@@ -15,20 +15,6 @@ TestSuite(headers, .timeout = 60);
 
 static char path[64];
 
-static void write_source(const char *language, const char *text)
-{
-	FILE *f;
-	int fd;
-
-	snprintf(path, sizeof(path), "/tmp/bufpool-headers-XXXXXX%s", language);
-	fd = mkstemps(path, (int)strlen(language));
-	cr_assert_geq(fd, 0);
-	f = fdopen(fd, "w");
-	cr_assert_not_null(f);
-	fputs(text, f);
-	cr_assert_eq(fclose(f), 0);
-}
-
 static bool compiles(struct t_result *r, const char *compiler, const char *standard, const char *optimise)
 {
 	const char *const argv[] = { compiler, standard, optimise, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I",
@@ -58,7 +44,7 @@ static void expect_alone(const char *compiler, const char *language, const char 
 	for (size_t i = 0; i < T_COUNT(headers); i++) {
 		snprintf(text, sizeof(text), "#include <bufpool/%s>\n#include <bufpool/%s>\nint main(void) { %s return 0; }\n",
 			 headers[i][0], headers[i][0], headers[i][1]);
-		write_source(language, text);
+		t_write_source(path, sizeof(path), language, text);
 		for (const char *const *standard = standards; *standard; standard++)
 			cr_expect(compiles(&r, compiler, *standard, "-O2"), "%s %s %s:\n%s", headers[i][0], compiler,
 				  *standard, r.text);
@@ -99,7 +85,7 @@ static void expect_gcc(bool good, const char *body, const char *because)
 
 	snprintf(text, sizeof(text), "#include <bufpool/bufpool.h>\n#include <stdlib.h>\n"
 		 "struct thing { int a, b; };\nint main(void)\n{\n%s\n\treturn 0;\n}\n", body);
-	write_source(".c", text);
+	t_write_source(path, sizeof(path), ".c", text);
 	for (size_t i = 0; i < 2; i++) {
 		cr_expect_eq(compiles(&r, "gcc", "-std=c17", optimise[i]), good, "%s %s: %s", optimise[i], body,
 			     r.text);

@@ -5,7 +5,10 @@
 #include "support.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 struct bufpool_stats t_stats(void)
 {
@@ -59,4 +62,28 @@ void t_hold_epochs(void)
 {
 	cr_assert_eq(bufpool_option_set("epoch_ms", "60000"), 0);
 	cr_assert_eq(t_pin(t_cpu(0)), 0);
+}
+
+void t_starve(void)
+{
+	const struct rlimit space = { 0, 0 };
+
+	setrlimit(RLIMIT_AS, &space);
+	for (size_t n = 1u << 20; n >= 16; n -= n > 65536 ? 65536 : n > 1024 ? 1024 : 16)
+		while (bufpool_acquire(n))
+			;
+}
+
+void t_write_source(char *path, size_t size, const char *language, const char *text)
+{
+	FILE *f;
+	int fd;
+
+	snprintf(path, size, "/tmp/bufpool-api-XXXXXX%s", language);
+	fd = mkstemps(path, (int)strlen(language));
+	cr_assert_geq(fd, 0);
+	f = fdopen(fd, "w");
+	cr_assert_not_null(f);
+	fputs(text, f);
+	cr_assert_eq(fclose(f), 0);
 }

@@ -88,4 +88,10 @@ int t_pin(int cpu);
 int64_t t_now_ns(void);
 void t_sleep_ms(unsigned ms);
 
+/* Takes all memory that this process can still get, blocks of all sizes, and lets it have no more. */
+void t_starve(void);
+
+/* A new file of that text whose name ends in `language` (".c", ".cc"); the caller unlinks it. */
+void t_write_source(char *path, size_t size, const char *language, const char *text);
+
 #endif

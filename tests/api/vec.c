@@ -291,17 +291,6 @@ struct starved {
 	unsigned wrong;
 };
 
-/* All sizes, the array's to the last: nothing is left for whoever asks. */
-static void starve(void)
-{
-	const struct rlimit space = { 0, 0 };
-
-	setrlimit(RLIMIT_AS, &space);
-	for (size_t n = 1u << 20; n >= 16; n -= n > 65536 ? 65536 : n > 1024 ? 1024 : 16)
-		while (bufpool_acquire(n))
-			;
-}
-
 static void run_starved(void *shared)
 {
 	struct starved *s = shared;
@@ -317,7 +306,7 @@ static void run_starved(void *shared)
 	while (v.count < v.priv_[1])
 		if (bufpool_vec_add(&v, 64))
 			return;
-	starve();
+	t_starve();
 	before = v;
 	s->add = bufpool_vec_add(&v, 64);
 	s->push = bufpool_vec_push(&v, block, 100);
