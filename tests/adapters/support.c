@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The books and the sweep. Every function of bufpool.h that hands out, moves or takes back a block is wrapped, so that
+ * an adapter may use any of them.
+ *
+ * Unusual: the counters are atomic because libraries (libuv, OpenSSL) call their hooks on other threads, too; refusing
+ * goes by the order in which requests come, which only a single thread makes predictable.
+ */
+#include "support.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static atomic_size_t asked, refused, refuse_from, refuse_until;
+static atomic_int_least64_t out;
+static struct bufpool_stats begun;
+
+size_t t_asked(void)
+{
+	return asked;
+}
+
+size_t t_refused(void)
+{
+	return refused;
+}
+
+int64_t t_out(void)
+{
+	return out;
+}
+
+void t_books(void)
+{
+	asked = 0;
+	refused = 0;
+	t_refuse(0, false);
+}
+
+void t_refuse(size_t nth, bool onwards)
+{
+	refuse_from = nth ? asked + nth : 0;
+	refuse_until = !nth ? 0 : onwards ? SIZE_MAX : refuse_from;
+}
+
+/* True where this request is to be refused. */
+static bool request(void)
+{
+	const size_t number = atomic_fetch_add(&asked, 1) + 1;
+
+	if (!refuse_from || number < refuse_from || number > refuse_until)
+		return false;
+	atomic_fetch_add(&refused, 1);
+	errno = ENOMEM;
+	return true;
+}
+
+static void *handed_out(void *p)
+{
+	if (p)
+		atomic_fetch_add(&out, 1);
+	return p;
+}
+
+/* ---- what the linker calls instead ---- */
+
+/* ACQUIRE(name, (parameters), (arguments)) */
+#define ACQUIRE(type, name, parameters, arguments)                                               \
+	type __real_##name parameters;                                                           \
+	type __wrap_##name parameters;                                                           \
+	type __wrap_##name parameters                                                            \
+	{                                                                                        \
+		return request() ? NULL : handed_out(__real_##name arguments);                   \
+	}
+
+ACQUIRE(void *, bufpool_acquire, (size_t n), (n))
+ACQUIRE(void *, bufpool_acquire_class_, (unsigned i, size_t n), (i, n))
+ACQUIRE(void *, bufpool_acquire_zeroed, (size_t n), (n))
+ACQUIRE(void *, bufpool_acquire_array, (size_t count, size_t size), (count, size))
+ACQUIRE(void *, bufpool_acquire_aligned, (size_t alignment, size_t n), (alignment, n))
+ACQUIRE(void *, bufpool_acquire_at_least, (size_t *capacity, size_t n), (capacity, n))
+ACQUIRE(void *, bufpool_acquire_from, (struct bufpool *pool, size_t n), (pool, n))
+ACQUIRE(char *, bufpool_strndup, (const char *s, size_t n), (s, n))
+ACQUIRE(void *, bufpool_memdup, (const void *src, size_t n), (src, n))
+
+/* A refused resize leaves the block with its owner; one of NULL is an acquire. */
+#define RESIZE(name, parameters, arguments)                                                      \
+	void *__real_##name parameters;                                                          \
+	void *__wrap_##name parameters;                                                          \
+	void *__wrap_##name parameters                                                           \
+	{                                                                                        \
+		if (request())                                                                   \
+			return NULL;                                                             \
+		return p ? __real_##name arguments : handed_out(__real_##name arguments);        \
+	}
+
+RESIZE(bufpool_resize, (void *p, size_t n), (p, n))
+RESIZE(bufpool_resize_used, (void *p, size_t used, size_t n), (p, used, n))
+
+#define RELEASE(name, parameters, arguments)                                                     \
+	void __real_##name parameters;                                                           \
+	void __wrap_##name parameters;                                                           \
+	void __wrap_##name parameters                                                            \
+	{                                                                                        \
+		if (p)                                                                           \
+			atomic_fetch_sub(&out, 1);                                               \
+		__real_##name arguments;                                                         \
+	}
+
+RELEASE(bufpool_release, (void *p), (p))
+RELEASE(bufpool_release_class_, (void *p, unsigned i), (p, i))
+RELEASE(bufpool_release_sized, (void *p, size_t n), (p, n))
+RELEASE(bufpool_release_aligned_sized, (void *p, size_t alignment, size_t n), (p, alignment, n))
+RELEASE(bufpool_release_wiped, (void *p, size_t used), (p, used))
+
+/* ---- tests ---- */
+
+static struct bufpool_stats pool_stats(void)
+{
+	struct bufpool_stats s = { .size = sizeof(s) };
+
+	cr_assert_eq(bufpool_stats_get(&s, NULL), 0);
+	return s;
+}
+
+void t_begin(void)
+{
+	begun = pool_stats();
+	t_books();
+}
+
+void t_end(void)
+{
+	const struct bufpool_stats now = pool_stats();
+
+	t_books();
+	cr_assert_eq(t_out(), 0, "%lld blocks are still out", (long long)t_out());
+	cr_assert_eq(now.in_use, begun.in_use, "in use: %llu blocks, before the test %llu",
+		     (unsigned long long)now.in_use, (unsigned long long)begun.in_use);
+	cr_assert_eq(now.misuse, begun.misuse);
+}
+
+/* One run; the number of requests that were refused in it. */
+static size_t run_refusing(struct t_sweep *s, t_work *work, void *ctx, size_t nth, bool onwards)
+{
+	const uint64_t in_use = pool_stats().in_use;
+	const int64_t out_before = t_out();
+	enum t_outcome outcome;
+	size_t hit;
+
+	t_books();
+	t_refuse(nth, onwards);
+	outcome = work(ctx);
+	hit = t_refused();
+	s->asked = t_asked();
+	t_books();
+	cr_assert_eq(t_out(), out_before, "refusal %zu%s: %lld blocks more than before are out", nth,
+		     onwards ? " onwards" : "", (long long)(t_out() - out_before));
+	cr_assert_eq(pool_stats().in_use, in_use, "refusal %zu%s: the pool has blocks out", nth, onwards ? " onwards" : "");
+	cr_assert(hit || outcome == T_DONE, "a run without a refusal reports a failure");
+	if (hit && outcome == T_REPORTED)
+		s->reported++;
+	else if (hit)
+		s->survived++;
+	return hit;
+}
+
+struct t_sweep t_sweep(t_work *work, void *ctx)
+{
+	struct t_sweep s = { 0, 0, 0 };
+	size_t nth = 1;
+
+	while (run_refusing(&s, work, ctx, nth, true)) {
+		run_refusing(&s, work, ctx, nth, false);
+		nth++;
+	}
+	cr_assert_gt(nth, 1, "the library asked the adapter for nothing");
+	return s;
+}
+
+/* ---- data ---- */
+
+char *t_read(size_t *size, const char *path)
+{
+	char below[4096], *text;
+	FILE *f;
+	long end;
+
+	snprintf(below, sizeof(below), "%s%s", path[0] == '/' ? "" : T_DATA "/", path);
+	f = fopen(below, "rb");
+	cr_assert_not_null(f, "%s can't be opened", below);
+	cr_assert(!fseek(f, 0, SEEK_END) && (end = ftell(f)) > 0 && !fseek(f, 0, SEEK_SET), "%s is empty", below);
+	text = malloc((size_t)end + 1);
+	cr_assert_not_null(text);
+	cr_assert_eq(fread(text, 1, (size_t)end, f), (size_t)end);
+	fclose(f);
+	text[end] = 0;
+	*size = (size_t)end;
+	return text;
+}
+
+char *t_read_json(size_t *size)
+{
+	return t_read(size, T_JSON);
+}
