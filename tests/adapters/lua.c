@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Lua on a pool. The script (data/script.lua) uses what Lua allocates: strings, tables that grow, closures, coroutines,
+ * userdata of the libraries, patterns, errors, collections; its result must be that of a state on malloc.
+ */
+#include <lua.h>
+#include <lualib.h>
+#include <lauxlib.h>
+
+#include <bufpool/adapters/lua.h>
+#include "support.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(lua, .timeout = 120);
+
+struct task {
+	const char *script;
+	size_t size;
+	int rounds;
+	const char *expected; /* NULL: not known yet */
+};
+
+/* All of it under lua_pcall: outside, an error in Lua is a panic. */
+static int work(lua_State *L)
+{
+	const struct task *task = lua_touserdata(L, 1);
+
+	luaL_openlibs(L);
+	if (luaL_loadbuffer(L, task->script, task->size, "script") != LUA_OK)
+		return lua_error(L);
+	lua_pushinteger(L, task->rounds);
+	lua_call(L, 1, 1);
+	return 1;
+}
+
+/* The script's result, from malloc; NULL where Lua said that it has no memory. */
+static char *result(lua_State *L, struct task *task)
+{
+	char *text = NULL;
+	int status;
+
+	if (!L)
+		return NULL;
+	lua_pushcfunction(L, work);
+	lua_pushlightuserdata(L, task);
+	status = lua_pcall(L, 1, 1, 0);
+	if (status == LUA_OK)
+		text = strdup(lua_tostring(L, -1));
+	else
+		cr_assert_eq(status, LUA_ERRMEM, "%s", lua_tostring(L, -1));
+	lua_close(L);
+	return text;
+}
+
+static void prepare(struct task *task, int rounds)
+{
+	task->script = t_read(&task->size, "script.lua");
+	task->rounds = rounds;
+	task->expected = result(luaL_newstate(), task);
+	cr_assert_not_null(task->expected);
+}
+
+static void done(struct task *task)
+{
+	free((char *)task->script);
+	free((char *)task->expected);
+}
+
+static enum t_outcome run(void *ctx)
+{
+	struct task *task = ctx;
+	char *text = result(bufpool_lua_create(NULL), task);
+	const bool there = text;
+
+	if (there)
+		cr_assert_str_eq(text, task->expected);
+	free(text);
+	return there ? T_DONE : T_REPORTED;
+}
+
+Test(lua, a_script_gives_what_it_gives_without_hooks)
+{
+	struct task task;
+
+	prepare(&task, 200);
+	cr_assert_gt(strlen(task.expected), 100);
+	t_begin();
+	cr_assert_eq(run(&task), T_DONE);
+	cr_assert_gt(t_asked(), 20000);
+	t_end();
+	done(&task);
+}
+
+Test(lua, everything_lies_in_the_pool_until_the_state_is_closed)
+{
+	lua_State *L;
+	int64_t before;
+
+	t_begin();
+	L = bufpool_lua_create(NULL);
+	cr_assert_not_null(L);
+	luaL_openlibs(L);
+	before = t_out();
+	cr_assert_gt(before, 100);
+	cr_assert_eq(luaL_dostring(L, "kept = {} for i = 1, 1000 do kept[i] = {i} end"), LUA_OK);
+	cr_assert_gt(t_out(), before + 1000);
+	lua_close(L);
+	t_end();
+}
+
+/* A refusal makes Lua collect and ask again, so that many runs survive the one where a single request is refused. */
+Test(lua, every_refusal_is_reported_or_survived)
+{
+	struct task task;
+	struct t_sweep s;
+
+	prepare(&task, 1);
+	t_begin();
+	s = t_sweep(run, &task);
+	cr_assert_gt(s.asked, 500);
+	cr_assert_eq(s.reported + s.survived, 2 * s.asked);
+	cr_assert_geq(s.reported, s.asked - 50, "of %zu refused onwards %zu were reported", s.asked, s.reported);
+	cr_assert_gt(s.survived, 0);
+	t_end();
+	done(&task);
+}
