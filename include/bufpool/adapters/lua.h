@@ -5,8 +5,8 @@
  *	lua_State *L = bufpool_lua_create(NULL);
  *	luaL_openlibs(L);
  *
- * Lua says how large a block is when it gives it back, so that each release is a sized one; a size that is wrong (something
- * wrote over Lua's own objects) is detected.
+ * Lua says how large a block is when it gives it back, so that each release is a sized one; a size that is wrong
+ * (something wrote over Lua's own objects) is detected.
  *
  * Who frees: lua_close, everything. Strings and userdata are the state's. A pool for one state alone can be destroyed
  * instead of closing the state where nothing in it has a __gc or __close that must run.
