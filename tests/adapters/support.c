@@ -13,6 +13,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static atomic_size_t asked, refused, refuse_from, refuse_until;
 static atomic_int_least64_t out;
@@ -143,42 +148,143 @@ void t_end(void)
 	cr_assert_eq(now.misuse, begun.misuse);
 }
 
-/* One run; the number of requests that were refused in it. */
-static size_t run_refusing(struct t_sweep *s, t_work *work, void *ctx, size_t nth, bool onwards)
-{
-	const uint64_t in_use = pool_stats().in_use;
-	const int64_t out_before = t_out();
+/* What came of one run. */
+struct run {
 	enum t_outcome outcome;
-	size_t hit;
+	size_t asked, refused;
+	int64_t lost;
+	bool ended;
+};
+
+static void run_refusing(struct run *r, t_work *work, void *ctx, size_t nth, bool onwards)
+{
+	const int64_t out_before = t_out();
 
 	t_books();
 	t_refuse(nth, onwards);
-	outcome = work(ctx);
-	hit = t_refused();
-	s->asked = t_asked();
+	r->outcome = work(ctx);
+	r->refused = t_refused();
+	r->asked = t_asked();
+	r->lost = t_out() - out_before;
+	r->ended = true;
 	t_books();
-	cr_assert_eq(t_out(), out_before, "refusal %zu%s: %lld blocks more than before are out", nth,
-		     onwards ? " onwards" : "", (long long)(t_out() - out_before));
+}
+
+/* In this process: nothing may be left out. */
+static void run_here(struct run *r, t_work *work, void *ctx, size_t nth, bool onwards)
+{
+	const uint64_t in_use = pool_stats().in_use;
+
+	run_refusing(r, work, ctx, nth, onwards);
+	cr_assert_eq(r->lost, 0, "refusal %zu%s: %lld blocks more than before are out", nth, onwards ? " onwards" : "",
+		     (long long)r->lost);
 	cr_assert_eq(pool_stats().in_use, in_use, "refusal %zu%s: the pool has blocks out", nth, onwards ? " onwards" : "");
-	cr_assert(hit || outcome == T_DONE, "a run without a refusal reports a failure");
-	if (hit && outcome == T_REPORTED)
-		s->reported++;
-	else if (hit)
-		s->survived++;
-	return hit;
+}
+
+static void run_apart(struct run *r, t_work *work, void *ctx, size_t nth, bool onwards)
+{
+	const struct rlimit no_core = { 0, 0 };
+	pid_t child;
+
+	memset(r, 0, sizeof(*r));
+	child = fork();
+	cr_assert_geq(child, 0);
+	if (child == 0) {
+		setrlimit(RLIMIT_CORE, &no_core);
+		run_refusing(r, work, ctx, nth, onwards);
+		_exit(0);
+	}
+	cr_assert_eq(waitpid(child, NULL, 0), child);
+}
+
+typedef void run_fn(struct run *r, t_work *work, void *ctx, size_t nth, bool onwards);
+
+/* False where nothing was refused any more. A run that died had been refused something: nothing else ends one. */
+static bool counted(struct t_sweep *s, const struct run *r)
+{
+	s->asked = r->ended ? r->asked : s->asked;
+	if (r->ended && !r->refused) {
+		cr_assert_eq(r->outcome, T_DONE, "a run without a refusal fails");
+		return false;
+	}
+	if (!r->ended)
+		s->died++;
+	else
+		*(r->outcome == T_REPORTED ? &s->reported : r->outcome == T_DONE ? &s->survived : &s->wrong) += 1;
+	s->lost += r->lost;
+	return true;
+}
+
+static struct t_sweep sweep(run_fn *run, t_work *work, void *ctx)
+{
+	struct run *r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct t_sweep s = { 0 };
+	size_t nth = 1;
+
+	cr_assert_neq(r, MAP_FAILED);
+	for (;; nth++) {
+		run(r, work, ctx, nth, true);
+		if (!counted(&s, r))
+			break;
+		run(r, work, ctx, nth, false);
+		counted(&s, r);
+	}
+	cr_assert_gt(nth, 1, "the library asked the adapter for nothing");
+	munmap(r, sizeof(*r));
+	return s;
 }
 
 struct t_sweep t_sweep(t_work *work, void *ctx)
 {
-	struct t_sweep s = { 0, 0, 0 };
-	size_t nth = 1;
+	return sweep(run_here, work, ctx);
+}
 
-	while (run_refusing(&s, work, ctx, nth, true)) {
-		run_refusing(&s, work, ctx, nth, false);
-		nth++;
+struct t_sweep t_sweep_apart(t_work *work, void *ctx)
+{
+	return sweep(run_apart, work, ctx);
+}
+
+void *t_libc_malloc(size_t n)
+{
+	return request() ? NULL : handed_out(malloc(n));
+}
+
+void *t_libc_realloc(void *p, size_t n)
+{
+	if (p && !n) {
+		t_libc_free(p);
+		return NULL;
 	}
-	cr_assert_gt(nth, 1, "the library asked the adapter for nothing");
-	return s;
+	if (request())
+		return NULL;
+	return p ? realloc(p, n) : handed_out(malloc(n));
+}
+
+char *t_libc_strdup(const char *s)
+{
+	const size_t n = strlen(s) + 1;
+	char *copy = t_libc_malloc(n);
+
+	return copy ? memcpy(copy, s, n) : NULL;
+}
+
+void t_libc_free(void *p)
+{
+	if (p)
+		atomic_fetch_sub(&out, 1);
+	free(p);
+}
+
+void t_expect_same(const struct t_sweep *adapter, const struct t_sweep *libc)
+{
+	cr_log_info("asked %zu: reported %zu, survived %zu, wrong %zu, died %zu, lost %lld", libc->asked, libc->reported,
+		    libc->survived, libc->wrong, libc->died, (long long)libc->lost);
+	cr_expect_eq(adapter->asked, libc->asked, "requests: %zu, libc %zu", adapter->asked, libc->asked);
+	cr_expect_eq(adapter->reported, libc->reported, "reported: %zu, libc %zu", adapter->reported, libc->reported);
+	cr_expect_eq(adapter->survived, libc->survived, "survived: %zu, libc %zu", adapter->survived, libc->survived);
+	cr_expect_eq(adapter->wrong, libc->wrong, "wrong: %zu, libc %zu", adapter->wrong, libc->wrong);
+	cr_expect_eq(adapter->died, libc->died, "died: %zu, libc %zu", adapter->died, libc->died);
+	cr_expect_eq(adapter->lost, libc->lost, "lost: %lld, libc %lld", (long long)adapter->lost, (long long)libc->lost);
 }
 
 /* ---- data ---- */

@@ -42,6 +42,7 @@ void t_end(void);
 enum t_outcome {
 	T_DONE,     /* the library did its work, and work() has compared the result */
 	T_REPORTED, /* it said that it failed */
+	T_WRONG,    /* it said nothing, and the result is not right: an error of the library's, see t_libc_malloc */
 };
 /* One run, which leaves nothing behind; what it finds wrong it asserts. */
 typedef enum t_outcome t_work(void *ctx);
@@ -50,11 +51,26 @@ struct t_sweep {
 	size_t asked;    /* requests of the run that got all it asked for */
 	size_t reported; /* runs with a refusal that the library reported */
 	size_t survived; /* runs with a refusal that ended with the right result: the library can do without that block */
+	size_t wrong;    /* T_WRONG */
+	/* What only t_sweep_apart lets pass. */
+	size_t died;     /* runs that a signal ended */
+	int64_t lost;    /* blocks that the other runs left out */
 };
 /* Runs work with the n-th request refused, n = 1, 2, ... until a run asks for fewer; each n once with that request
  * alone refused and once with all that follow. Asserts after each run that the blocks out are those from before, and
  * that the last run, without a refusal, is T_DONE. What reported and survived must be is for the test to say. */
 struct t_sweep t_sweep(t_work *work, void *ctx);
+/* For a library that leaks or crashes when it runs out of memory: each run in a child of fork, where work asserts nothing.
+ * To be compared with libc's by t_expect_same. */
+struct t_sweep t_sweep_apart(t_work *work, void *ctx);
+
+/* A sweep's yardstick: libc's functions behind the same books. Libraries have errors of their own on their way out of
+ * memory; those must be the same, refusal by refusal, with these as hooks and with the adapter. */
+void *t_libc_malloc(size_t n);
+void *t_libc_realloc(void *p, size_t n);
+char *t_libc_strdup(const char *s);
+void t_libc_free(void *p);
+void t_expect_same(const struct t_sweep *adapter, const struct t_sweep *libc);
 
 /* ---- data ---- */
 
