@@ -18,8 +18,9 @@ _Static_assert(BP_CLASS_COUNT <= UINT8_MAX, "a class, and a tag, fit into a byte
 /* Aligned so that no row lies across two lines. */
 _Alignas(64) const struct bp_class bp_classes[BP_CLASS_COUNT] = {BP_CLASSES(ROW)};
 
-/* [0] is the 0 that tag 0 needs: no product is below it. With 2^32 for BP_TAG_HUGE only offset 0 is (of those below 2^32). */
-const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 2] = {BP_CLASSES(RECIPROCAL)[BP_TAG_HUGE] = (uint64_t)1 << 32};
+/* [0] is the 0 that tag 0 needs: no product is below it; so is that of BP_TAG_ASIDE. With 2^32 for BP_TAG_HUGE only offset 0 is (of those below 2^32). */
+const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 3] = {BP_CLASSES(RECIPROCAL)[BP_TAG_HUGE] = (uint64_t)1 << 32,
+							      [BP_TAG_ASIDE] = 0};
 
 #define LOOKUP_LARGE(cls, below, bytes, pages, inverse) [below / 1024 + 1 ... bytes / 1024] = cls,
 const uint8_t bp_class_lookup_large[BP_CLASS_SIZE_MAX / 1024 + 1] = {

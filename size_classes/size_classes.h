@@ -117,7 +117,7 @@ struct bp_class {
  * needs nothing else of its class, and 560 bytes stay in the L1 cache more easily than 1104. */
 #define BP_CLASS_HIDDEN __attribute__((visibility("hidden")))
 extern const struct bp_class bp_classes[BP_CLASS_COUNT] BP_CLASS_HIDDEN;
-extern const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 2] BP_CLASS_HIDDEN; /* by tag */
+extern const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 3] BP_CLASS_HIDDEN; /* by tag */
 extern const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] BP_CLASS_HIDDEN; /* by size in units of 8, up */
 
 /* By size in units of 1024, up: all classes above BP_CLASS_LOOKUP_MAX are multiples of that. */
@@ -125,6 +125,8 @@ extern const uint8_t bp_class_lookup_large[BP_CLASS_SIZE_MAX / 1024 + 1] BP_CLAS
 
 /* The tag of a block that is larger than the largest class: it starts where its page does, nowhere else. */
 #define BP_TAG_HUGE (BP_CLASS_COUNT + 1u)
+/* Not a block's tag but a page's: what lies there is told by the rest of its entry (sys/range.h). No block starts at it. */
+#define BP_TAG_ASIDE (BP_CLASS_COUNT + 2u)
 
 /* What follows is always_inline because only then is it known whether an argument is a constant. */
 #define BP_CLASS_INLINE static inline __attribute__((always_inline))

@@ -135,14 +135,43 @@ BUFPOOL_API BUFPOOL_NODISCARD bool bufpool_owns(const void *p);
 
 /* ---- pools ---- */
 
-struct bufpool; /* a named pool; until those exist, NULL (the default pool) is the only one */
+/* A named pool has its own cap, budget and statistics, so that two libraries in one process do not share limits, and all of
+ * its blocks end with it. Release needs no pool: a block knows its own. */
+struct bufpool;
 
-/* A block from that pool. */
+enum { BUFPOOL_WIPE = 1 /* blocks are cleared when they are released, the whole capacity */ };
+#define BUFPOOL_NAME_MAX 31 /* bytes of a name that are kept */
+
+struct bufpool_conf {
+	size_t size;      /* of this structure */
+	const char *name; /* for reports and statistics, copied; may be NULL */
+	size_t cap;       /* largest block that is kept, inclusive: 4 KiB to 4 MiB; 0: as the option `cap` says */
+	size_t budget;    /* most bytes to keep cached; 0: as the option `budget` says */
+	unsigned flags;   /* BUFPOOL_… */
+};
+
+/* Makes a pool; conf NULL: a default one. Costs microseconds, and memory as it is used: per CPU that uses it.
+ * Errors: -EINVAL (a size, cap or flag that is none), -ENOMEM, -EMFILE: about 4 000 pools exist already, as many as jemalloc
+ * has arenas for. Under valgrind and where the pool could not reserve address space, its blocks are jemalloc's own: then
+ * destroy leaves them to be released. */
+BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1) int bufpool_create(struct bufpool **out, const struct bufpool_conf *conf);
+
+/* Ends the pool and every block of it, at once: those that are out are counted in one line on standard error and are gone, so
+ * that using or releasing one afterwards is misuse. Nobody may be using the pool meanwhile. NULL is a no-op, errno is
+ * preserved. O(classes x CPUs that used it + blocks of its own beyond those of slabs). */
+BUFPOOL_API void bufpool_destroy(struct bufpool *pool);
+
+/* A block from that pool. Errors: ENOMEM. */
 BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_ALLOC_SIZE(2) void *bufpool_acquire_from(struct bufpool *pool, size_t n);
+
+/* Has `count` blocks for requests of n bytes cached, and keeps that many over all epochs to come; what is over the budget
+ * or given back by bufpool_trim is not kept. count 0: no longer. Returns how many are cached of them now; where that is
+ * fewer, errno is ENOMEM, EINVAL (n is over the pool's cap) or ENOTSUP (requests of that size pass through). */
+BUFPOOL_API size_t bufpool_prefill(struct bufpool *pool, size_t count, size_t n);
 
 /* ---- time ---- */
 
-/* Does what is due (epochs, giving back) in one bounded step. Returns the ms until the next call is worth while, -1
+/* Does what is due (epochs, giving back) in one bounded step for each pool. Returns the ms until the next call is worth while, -1
  * where nothing is pending. For event loops: a program that makes no other call gives its memory back this way. */
 BUFPOOL_API int bufpool_tick(void);
 

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/engine.h"
 #include "cache/block.h"
 #include "cache/options.h"
 #include "cache/release.h"
@@ -31,17 +32,14 @@ static struct bufpool *pool_of(const struct bufpool_buf *b)
 	return (struct bufpool *)b->priv_[POOL_WORD];
 }
 
-/* The default pool's engine serves whatever there is; named pools will have one each. */
 static struct bp_pool *engine_of(const struct bufpool_buf *b)
 {
-	(void)b;
-	return &bp_default_pool;
+	return bp_engine(pool_of(b));
 }
 
 static struct bp_sizing *sizing_of(const struct bufpool_buf *b)
 {
-	(void)b;
-	return &bp_default_sizing;
+	return &engine_of(b)->sizing;
 }
 
 /* ---- structures that can't be right ---- */
@@ -67,7 +65,7 @@ static __attribute__((cold)) void print_wrong(const struct bufpool_buf *b, const
 /* As misuse.h has it: counted, and the end of the program unless misuse:report was asked for. */
 static __attribute__((cold, noinline)) bool is_wrong(const struct bufpool_buf *b, const char *what)
 {
-	uint64_t before = atomic_fetch_add_explicit(&engine_of(b)->misuse, 1, memory_order_relaxed);
+	uint64_t before = atomic_fetch_add_explicit(&bp_default_pool.misuse, 1, memory_order_relaxed);
 	bool goes_on = atomic_load_explicit(&bp_options.misuse, memory_order_relaxed) == BP_MISUSE_REPORT;
 	if (!goes_on || before < LINES_MAX)
 		print_wrong(b, what);

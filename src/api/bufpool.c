@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/engine.h"
 #include "cache/block.h"
 #include "cache/epoch.h"
 #include "cache/misuse.h"
+#include "cache/pools.h"
 #include "sys/backend.h"
 
 #define POOL (&bp_default_pool)
@@ -21,13 +23,6 @@
 /* What runs at a program's start and end lies in files of its own: out of a static library they come only if asked for. */
 extern const char bp_background_here, bp_options_here;
 __attribute__((used)) static const char *const bp_linked[] = { &bp_background_here, &bp_options_here };
-
-/* Named pools come with their own issue; until then there is no such pointer. */
-static void only_default(const struct bufpool *pool)
-{
-	if (bp_unlikely(pool != NULL))
-		bp_misuse_report(POOL, BP_MISUSE_FOREIGN, pool, 0, true);
-}
 
 void *bufpool_acquire(size_t n)
 {
@@ -43,8 +38,7 @@ void *bufpool_acquire_class_(unsigned index, size_t n)
 
 void *bufpool_acquire_from(struct bufpool *pool, size_t n)
 {
-	only_default(pool);
-	return bp_pool_acquire(POOL, n, false);
+	return bp_pool_acquire(bp_engine(pool), n, false);
 }
 
 void *bufpool_acquire_zeroed(size_t n)
@@ -188,23 +182,23 @@ bool bufpool_owns(const void *p)
 
 int bufpool_tick(void)
 {
-	return bp_pool_start(POOL) ? bp_epoch_tick(POOL) : -1;
+	return bp_pool_start(POOL) ? bp_pools_tick(bp_epoch_tick(POOL)) : -1;
 }
 
 void bufpool_advance_epoch(struct bufpool *pool)
 {
-	only_default(pool);
-	if (bp_pool_start(POOL))
-		bp_epoch_advance(POOL);
+	struct bp_pool *engine = bp_engine(pool);
+	if (bp_pool_start(engine))
+		bp_epoch_advance(engine);
 }
 
 size_t bufpool_trim(struct bufpool *pool, size_t keep)
 {
-	only_default(pool);
-	if (!bp_pool_start(POOL))
+	struct bp_pool *engine = bp_engine(pool);
+	if (!bp_pool_start(engine))
 		return 0;
-	size_t given = bp_epoch_trim(POOL, keep);
-	if (keep == 0)
+	size_t given = bp_epoch_trim(engine, keep);
+	if (keep == 0 && pool == NULL)
 		bp_backend_trim(); /* what blocks over the cap left behind, too */
 	return given;
 }

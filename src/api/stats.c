@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "api/bytes.h"
+#include "api/engine.h"
 #include "bufpool/bufpool.h"
 #include "cache/account.h"
 #include "cache/options.h"
@@ -28,23 +29,23 @@ static uint64_t get_signed(_Atomic int64_t *counter)
 	return value > 0 ? (uint64_t)value : 0;
 }
 
-static void add_large(struct bufpool_stats *s)
+static void add_large(struct bufpool_stats *s, struct bp_pool *pool)
 {
-	uint64_t in = get(&POOL->large_acquired), out = get(&POOL->large_released);
+	uint64_t in = get(&pool->large_acquired), out = get(&pool->large_released);
 	s->acquired += in;
 	s->released += out;
 	s->from_backend += in;
 	s->over_cap = in;
 	s->dropped_cap = out;
 	s->in_use += in > out ? in - out : 0;
-	s->in_use_bytes += get_signed(&POOL->large_bytes);
+	s->in_use_bytes += get_signed(&pool->large_bytes);
 }
 
-static void collect(struct bufpool_stats *s)
+static void collect(struct bufpool_stats *s, struct bp_pool *pool)
 {
 	struct bp_account a;
 	struct bp_account_bytes bytes;
-	bp_account_all(&a, &bytes, POOL);
+	bp_account_all(&a, &bytes, pool);
 	*s = (struct bufpool_stats){
 		.size = sizeof(*s),
 		.acquired = a.acquired,
@@ -57,8 +58,8 @@ static void collect(struct bufpool_stats *s)
 		.dropped_budget = a.dropped_budget,
 		.dropped_epoch = a.dropped_epoch,
 		.set_aside = a.set_aside,
-		.misuse = get(&POOL->misuse),
-		.epochs = bp_pool_epoch(POOL),
+		.misuse = get(&pool->misuse),
+		.epochs = bp_pool_epoch(pool),
 		.in_use = a.in_use,
 		.cached = a.cached,
 		.victim = a.victim,
@@ -67,15 +68,18 @@ static void collect(struct bufpool_stats *s)
 		.cached_bytes = bytes.cached,
 		.victim_bytes = bytes.victim,
 		.queued_bytes = bytes.queued,
-		.budget_bytes = bp_account_budget(POOL),
-		.referenced_bytes = get_signed(&bp_bytes_account.referenced),
-		.pinned_bytes = get_signed(&bp_bytes_account.pinned),
-		.passed_through = get(&POOL->passed) + bp_thread.passed, /* of the other threads, whole rows */
-		.buf_outgrown = get(&bp_default_sizing.outgrown),
-		.buf_given_back = get(&bp_default_sizing.given_back),
-		.buf_start_bytes = atomic_load_explicit(&bp_default_sizing.start, memory_order_relaxed),
+		.budget_bytes = bp_account_budget(pool),
+		.passed_through = get(&pool->passed),
+		.buf_outgrown = get(&pool->sizing.outgrown),
+		.buf_given_back = get(&pool->sizing.given_back),
+		.buf_start_bytes = atomic_load_explicit(&pool->sizing.start, memory_order_relaxed),
 	};
-	add_large(s);
+	add_large(s, pool);
+	if (pool != POOL)
+		return;
+	s->referenced_bytes = get_signed(&bp_bytes_account.referenced);
+	s->pinned_bytes = get_signed(&bp_bytes_account.pinned);
+	s->passed_through += bp_thread.passed; /* of the other threads, whole rows */
 }
 
 /* Copies as much as the caller's structure holds; its size says how much that is. */
@@ -94,23 +98,25 @@ static int hand_out(void *out, const void *full, size_t full_size, size_t first_
 int bufpool_stats_get(struct bufpool_stats *out, struct bufpool *pool)
 {
 	struct bufpool_stats all;
-	if (pool != NULL || out->size < sizeof(all))
+	struct bp_pool *engine = bp_engine(pool);
+	if (out->size < sizeof(all))
 		return -EINVAL;
-	bp_pool_start(POOL);
-	collect(&all);
+	bp_pool_start(engine);
+	collect(&all, engine);
 	return hand_out(out, &all, sizeof(all), sizeof(all));
 }
 
 int bufpool_class_stats_get(struct bufpool_class_stats *out, struct bufpool *pool, size_t n)
 {
-	if (pool != NULL || out->size < sizeof(*out))
+	struct bp_pool *engine = bp_engine(pool);
+	if (out->size < sizeof(*out))
 		return -EINVAL;
+	bp_pool_start(engine);
 	if (n > BP_CLASS_SIZE_MAX)
 		return -ERANGE;
 	struct bp_account a;
 	unsigned class = bp_class_of(n);
-	bp_pool_start(POOL);
-	bp_account_class(&a, POOL, class);
+	bp_account_class(&a, engine, class);
 	struct bufpool_class_stats one = {
 		.size = sizeof(one),
 		.class_size = bp_class_size(class),
@@ -326,7 +332,7 @@ void bufpool_stats_print(bufpool_write_fn *write, void *ctx, const char *opts)
 	struct bufpool_stats s;
 	o.t = (struct bp_text)BP_TEXT_ON(o.line);
 	bp_pool_start(POOL);
-	collect(&s);
+	collect(&s, POOL);
 	if (opts != NULL && strchr(opts, 'J') != NULL)
 		print_json(&o, &s);
 	else if (opts != NULL && strchr(opts, 'M') != NULL)

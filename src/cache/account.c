@@ -90,12 +90,12 @@ unsigned bp_account_cpus(struct bp_pool *pool)
 
 uint64_t bp_account_budget(struct bp_pool *pool)
 {
-	uint64_t limit = get(&bp_options.budget);
+	uint64_t limit = pool->budget != 0 ? pool->budget : get(&bp_options.budget);
 	if (limit == 0)
 		limit = pool->memory_limit / 8;
 	int64_t now = atomic_load_explicit(&pool->peak, memory_order_relaxed);
 	int64_t last = atomic_load_explicit(&pool->last_peak, memory_order_relaxed);
-	return bp_policy_budget(limit, at_least_0(now > last ? now : last), pool->slabs.cpus);
+	return bp_policy_budget(limit, at_least_0(now > last ? now : last), pool->slabs.cpus) + get(&pool->prefilled_bytes);
 }
 
 void bp_account_child(struct bp_pool *pool)

@@ -10,11 +10,14 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cache/account.h"
+#include "cache/acquire.h"
 #include "cache/block.h"
 #include "cache/epoch.h"
 #include "cache/misuse.h"
 #include "cache/options.h"
 #include "cache/policy.h"
+#include "cache/pools.h"
 #include "cache/release.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
@@ -88,6 +91,12 @@ void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, boo
 	return p == NULL ? out_of_memory() : p;
 }
 
+/* May what a cache gave be handed out? */
+static bool is_sound(struct bp_pool *pool, void *p)
+{
+	return bp_likely(pool->bare || bp_pool_unmark(p)) || bp_misuse_unchecked();
+}
+
 /* A block that its program wrote to after its release, or that two threads released at once, is never used again. */
 static void set_aside(struct bp_pool *pool, unsigned class, void *p)
 {
@@ -124,7 +133,7 @@ static void *from_level(struct bp_pool *pool, struct bp_level *l, _Atomic uint64
 		bp_magazine_set_count(magazine, n);
 		keep_rest(pool, l, cpu, class, magazine);
 		add(counter, 1);
-		if (bp_likely(bp_pool_unmark(p) || bp_misuse_unchecked()))
+		if (is_sound(pool, p))
 			return p;
 		set_aside(pool, class, p);
 	}
@@ -163,7 +172,7 @@ static void *steal(struct bp_pool *pool, int cpu, unsigned class)
 		if (loot.block == NULL)
 			continue;
 		add(&pool->counts[class].from_steal, 1);
-		if (bp_pool_unmark(loot.block) || bp_misuse_unchecked())
+		if (is_sound(pool, loot.block))
 			return loot.block;
 		set_aside(pool, class, loot.block);
 	}
@@ -230,7 +239,7 @@ static void *fill(struct bp_pool *pool, int cpu, unsigned class)
 	int buffer = wanted > 1 ? take_buffer() : -1;
 	assert(wanted <= BP_FILL_BLOCKS);
 	void *one, **blocks = buffer < 0 ? &one : bp_fill_buffers[buffer].blocks;
-	size_t n = bp_backend_fill(blocks, buffer < 0 ? 1 : wanted, class);
+	size_t n = bp_backend_fill(blocks, buffer < 0 ? 1 : wanted, class, &pool->heap);
 	atomic_store_explicit(&c->fill, wanted, memory_order_relaxed);
 	void *p = n == 0 ? NULL : !bp_range_has(blocks[0]) ? blocks[0] : distribute(pool, cpu, class, blocks, n);
 	if (buffer >= 0)
@@ -238,18 +247,59 @@ static void *fill(struct bp_pool *pool, int cpu, unsigned class)
 	return p;
 }
 
+static size_t prefill(struct bp_pool *pool, unsigned class, size_t count)
+{
+	void *blocks[BP_MAGAZINE_SLOTS];
+	size_t done = 0;
+	while (done < count) {
+		size_t wanted = count - done < BP_MAGAZINE_SLOTS ? count - done : BP_MAGAZINE_SLOTS;
+		size_t n = bp_backend_fill(blocks, wanted, class, &pool->heap);
+		if (n == 0 || !bp_range_has(blocks[0])) {
+			if (n != 0)
+				bp_backend_give_back(blocks, n, class, &pool->heap);
+			errno = ENOMEM;
+			break;
+		}
+		created(pool, class, n);
+		for (size_t i = 0; i < n; i++)
+			*bp_mark_of(blocks[i]) = bp_mark_value(blocks[i]);
+		bp_pool_put_blocks(pool, bp_pool_shared(pool, bp_pool_epoch(pool)), class, blocks, n);
+		done += n;
+	}
+	return done;
+}
+
+size_t bp_pool_prefill(struct bp_pool *pool, unsigned class, size_t count)
+{
+	struct bp_counts *c = &pool->counts[class];
+	struct bp_account now;
+	if (class < pool->first_class || atomic_load_explicit(&pool->passing, memory_order_relaxed)) {
+		errno = ENOTSUP;
+		return 0;
+	}
+	uint32_t before = atomic_exchange_explicit(&c->prefilled, (uint32_t)count, memory_order_relaxed);
+	add(&pool->prefilled_bytes, (count - before) * bp_class_size(class));
+	bp_account_class(&now, pool, class);
+	size_t cached = now.cached + now.victim;
+	return cached >= count ? count : cached + prefill(pool, class, count - cached);
+}
+
 /* No memory: what is cached in other classes may be what is missing. Worth a second try? */
 static bool reclaim(struct bp_pool *pool)
 {
-	return !bp_backend_busy() && bp_epoch_trim(pool, 0) > 0;
+	if (bp_backend_busy())
+		return false;
+	return (bp_epoch_trim(pool, 0) | bp_pools_trim(pool)) > 0;
 }
 
 static void *from_backend(struct bp_pool *pool, int cpu, unsigned class, bool zero)
 {
 	bool alone = bp_backend_slab_blocks(class) == 1 && bp_class_size(class) > BP_PAGE;
+	if (bp_unlikely(atomic_load_explicit(&pool->passing, memory_order_relaxed)) && pool->heap.whole)
+		alone = true; /* nothing ahead of need */
 	void *p;
 	int tries = 0;
-	while ((p = alone ? bp_backend_one(class, zero) : fill(pool, cpu, class)) == NULL)
+	while ((p = alone ? bp_backend_one(class, zero, &pool->heap) : fill(pool, cpu, class)) == NULL)
 		if (++tries > BP_RECLAIM_TRIES || !reclaim(pool))
 			return out_of_memory();
 	if (!bp_range_has(p)) {
@@ -273,7 +323,7 @@ static void *from_cpu(struct bp_pool *pool, int cpu, unsigned class)
 {
 	void *p;
 	while (cpu >= 0 && (p = bp_percpu_pop(pool->slabs, cpu, class)) != NULL) {
-		if (bp_likely(bp_pool_unmark(p) || bp_misuse_unchecked()))
+		if (is_sound(pool, p))
 			return p;
 		set_aside(pool, class, p);
 	}
@@ -329,7 +379,7 @@ void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bo
 	bp_epoch_poll(pool, -1, 0);
 	void *p;
 	int tries = 0;
-	while ((p = bp_backend_large(n, alignment, zero)) == NULL)
+	while ((p = bp_backend_large(n, alignment, zero, &pool->heap)) == NULL)
 		if (n > PTRDIFF_MAX || ++tries > BP_RECLAIM_TRIES || !reclaim(pool))
 			return out_of_memory();
 	if (!zero)
@@ -348,11 +398,14 @@ static __attribute__((noinline, cold)) void *acquire_unpassed(struct bp_pool *po
 	bool started = bp_pool_start(pool);
 	if (!started && bp_bump_serves())
 		return bp_bump_new(1, n);
-	if (!started || atomic_load_explicit(&pool->passing, memory_order_relaxed))
+	bool passing = !started || atomic_load_explicit(&pool->passing, memory_order_relaxed);
+	if (passing && !pool->heap.whole)
 		return pass(pool, n, zero);
 	if (n > pool->cap)
 		return bp_pool_acquire_large(pool, n, 1, zero);
 	unsigned class = bp_class_of(n);
+	if (passing)
+		return from_backend(pool, -1, class, zero);
 	return class < pool->first_class ? pass(pool, n, zero) : bp_pool_acquire_miss(pool, class, zero);
 }
 

@@ -8,11 +8,20 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cache/acquire.h"
 #include "cache/misuse.h"
+#include "cache/pools.h"
 #include "cache/release.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
 #include "sys/pass.h"
+
+/* Of which pool a block of p's size and content would come. */
+static struct bp_pool *pool_of(struct bp_pool *pool, const void *p)
+{
+	struct bp_pool *own = p != NULL && bp_range_has(p) ? bp_pools_owner(p) : NULL;
+	return own != NULL ? own : pool;
+}
 
 bool bp_block_is(const void *p)
 {
@@ -83,7 +92,7 @@ static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
 {
 	if (bp_block_good_size(pool, n) == now)
 		return true;
-	if (now <= pool->cap || n <= pool->cap || !bp_backend_large_resize(p, n))
+	if (now <= pool->cap || n <= pool->cap || !bp_backend_large_resize(p, n, &pool->heap))
 		return false;
 	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_block_capacity(p) - (int64_t)now, memory_order_relaxed);
 	return true;
@@ -93,6 +102,7 @@ void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
 {
 	if (p != NULL && !bp_block_is_out(pool, p))
 		return NULL;
+	pool = pool_of(pool, p);
 	size_t now = bp_block_capacity(p);
 	if (p != NULL && now == 0) {
 		errno = ENOMEM; /* a signal handler inside jemalloc, which alone knows how much is to be copied */
@@ -136,6 +146,7 @@ bool bp_block_has_size(struct bp_pool *pool, const void *p, size_t n)
 {
 	if (!bp_range_has(p))
 		return true;
+	pool = pool_of(pool, p);
 	unsigned tag = bp_range_start_of(p);
 	if (tag == 0)
 		return true; /* the release itself finds out */

@@ -9,6 +9,7 @@
 
 #include "cache/epoch.h"
 #include "cache/options.h"
+#include "cache/pools.h"
 #include "sys/backend.h"
 
 /* Not zeroed memory, so that it lies in a page that is there already. */
@@ -22,6 +23,7 @@ static void apply_mode(struct bp_pool *pool)
 	do {
 		mode = atomic_load_explicit(&bp_options.mode, memory_order_relaxed);
 		bp_pool_set_mode(pool, mode == BP_MODE_PASS);
+		bp_pools_set_mode(mode == BP_MODE_PASS);
 	} while (atomic_load_explicit(&bp_options.mode, memory_order_relaxed) != mode);
 }
 

@@ -16,6 +16,7 @@
 #include "cache/giveback.h"
 #include "cache/options.h"
 #include "cache/policy.h"
+#include "cache/pools.h"
 #include "cache/release.h"
 #include "sys/backend.h"
 
@@ -137,7 +138,8 @@ static bool rotate(struct bp_pool *pool)
 	atomic_store_explicit(&pool->last_peak, atomic_exchange_explicit(&pool->peak, outside, memory_order_relaxed),
 			      memory_order_relaxed);
 	atomic_store_explicit(&pool->drained, 0, memory_order_relaxed);
-	bp_backend_decay();
+	if (pool == &bp_default_pool)
+		bp_backend_decay();
 	return true;
 }
 
@@ -161,8 +163,11 @@ void bp_epoch_restart(struct bp_pool *pool)
 
 static void end_epoch_if_due(struct bp_pool *pool, uint64_t now)
 {
-	if (is_due(pool, now) && !rotate(pool))
+	if (!is_due(pool, now))
+		return;
+	if (!rotate(pool))
 		atomic_store_explicit(&pool->deadline, now, memory_order_relaxed); /* the queue first, then again */
+	bp_pools_poll(pool, now, epoch_ms());
 }
 
 /* ---- polls ---- */
@@ -183,7 +188,7 @@ static void recount(struct bp_pool *pool, int cpu, unsigned class, uint64_t now)
 void bp_epoch_poll(struct bp_pool *pool, int cpu, unsigned class)
 {
 	if (bp_control_is_asked())
-		bp_control_serve(pool);
+		bp_control_serve(&bp_default_pool);
 	uint64_t now = bp_os_now_ms();
 	if (cpu >= 0 && bp_percpu_ticked(pool->slabs, cpu, class))
 		recount(pool, cpu, class, now);

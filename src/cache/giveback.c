@@ -8,6 +8,7 @@
  */
 #include "cache/giveback.h"
 
+#include "cache/account.h"
 #include "cache/block.h"
 #include "cache/inherit.h"
 #include "cache/policy.h"
@@ -20,13 +21,24 @@ static void owe(struct bp_pool *pool, uint64_t bytes)
 	atomic_fetch_add_explicit(&pool->purge_debt, bytes, memory_order_relaxed);
 }
 
+/* To where it came from. false: not now. */
+static bool drop(struct bp_pool *pool, unsigned class, void *const *blocks, size_t count)
+{
+	if (pool->drop != NULL)
+		return pool->drop(pool, class, blocks, count);
+	if (!bp_backend_give_back(blocks, count, class, &pool->heap))
+		return false;
+	owe(pool, count * bp_class_size(class));
+	return true;
+}
+
 static bool purge_if(struct bp_pool *pool, uint64_t at_least)
 {
 	uint64_t debt = atomic_load_explicit(&pool->purge_debt, memory_order_relaxed);
 	if (debt < at_least || !atomic_compare_exchange_strong_explicit(&pool->purge_debt, &debt, 0, memory_order_relaxed,
 									memory_order_relaxed))
 		return false;
-	bp_backend_purge();
+	bp_backend_purge(&pool->heap);
 	return true;
 }
 
@@ -45,18 +57,33 @@ static uint32_t next_magazine(struct bp_level *l, unsigned *class)
 	return 0;
 }
 
+/* Would fewer blocks be left without these than the program has asked to be kept? */
+static bool is_prefilled(struct bp_pool *pool, unsigned class)
+{
+	uint32_t floor = atomic_load_explicit(&pool->counts[class].prefilled, memory_order_relaxed);
+	struct bp_account now;
+	if (bp_likely(floor == 0))
+		return false;
+	bp_account_class(&now, pool, class);
+	return now.cached + now.victim + now.queued < floor;
+}
+
 static bool give_back(struct bp_pool *pool, struct bp_level *l, bool over)
 {
 	unsigned class;
 	uint32_t magazine = next_magazine(l, &class);
 	if (magazine == 0)
 		return false;
+	if (!over && is_prefilled(pool, class)) {
+		bp_level_put(bp_pool_shared(pool, bp_pool_epoch(pool)), class, magazine);
+		return true;
+	}
 	void *blocks[BP_MAGAZINE_SLOTS];
 	uint32_t n = bp_magazine_count(magazine);
 	/* First: what has gone to jemalloc must not be found in a magazine by the child of a fork. */
 	__builtin_memcpy(blocks, bp_magazine_slots(magazine), n * sizeof(*blocks));
 	bp_magazine_set_count(magazine, 0);
-	if (!bp_backend_give_back(blocks, n, class)) {
+	if (!drop(pool, class, blocks, n)) {
 		bp_magazine_set_count(magazine, n);
 		bp_level_put(l, class, magazine);
 		return false;
@@ -64,7 +91,6 @@ static bool give_back(struct bp_pool *pool, struct bp_level *l, bool over)
 	struct bp_counts *c = &pool->counts[class];
 	atomic_fetch_add_explicit(over ? &c->dropped_budget : &c->dropped_epoch, n, memory_order_relaxed);
 	bp_magazine_free(magazine);
-	owe(pool, n * bp_class_size(class));
 	return true;
 }
 
@@ -128,9 +154,8 @@ void bp_giveback_at_once(struct bp_pool *pool, unsigned class, void *const *bloc
 {
 	struct bp_counts *c = &pool->counts[class];
 	bp_pool_outside(pool, -(int64_t)(count * bp_class_size(class)));
-	if (bp_backend_give_back(blocks, count, class)) {
+	if (drop(pool, class, blocks, count)) {
 		atomic_fetch_add_explicit(&c->dropped_budget, count, memory_order_relaxed);
-		owe(pool, count * bp_class_size(class));
 		return;
 	}
 	/* Inside jemalloc (a signal handler), and no memory for a magazine: the blocks are lost, and the numbers say so.

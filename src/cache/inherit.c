@@ -9,6 +9,7 @@
 #include "cache/inherit.h"
 
 #include "cache/giveback.h"
+#include "cache/pools.h"
 #include "cache/release.h"
 #include "sys/backend.h"
 
@@ -37,9 +38,11 @@ void bp_inherit(struct bp_pool *pool)
 	struct bp_inherited *h = &pool->inherited;
 	struct bp_slabs fresh, old = pool->slabs;
 	h->epoch = bp_pool_epoch(pool);
-	h->row = 1;
-	h->rows = bp_magazines_used();
-	bp_magazines_child(h->rows);
+	if (pool == &bp_default_pool) { /* the magazines are everybody's */
+		h->row = 1;
+		h->rows = bp_magazines_used();
+		bp_magazines_child(h->rows);
+	}
 	atomic_flag_clear_explicit(&h->stepping, memory_order_relaxed);
 	atomic_store_explicit(&h->left, true, memory_order_relaxed);
 	if (old.cpus == 0 || h->slab_count == BP_INHERITED_SLABS || !bp_percpu_create(&fresh)) {
@@ -54,10 +57,14 @@ void bp_inherit(struct bp_pool *pool)
 	pool->slabs = fresh;
 }
 
+bool bp_inherit_is_left(struct bp_pool *pool)
+{
+	return bp_unlikely(atomic_load_explicit(&pool->inherited.left, memory_order_relaxed));
+}
+
 bool bp_inherit_is_due(struct bp_pool *pool)
 {
-	return bp_unlikely(atomic_load_explicit(&pool->inherited.left, memory_order_relaxed)) &&
-	       bp_pool_epoch(pool) != pool->inherited.epoch;
+	return bp_inherit_is_left(pool) && bp_pool_epoch(pool) != pool->inherited.epoch;
 }
 
 /* It was counted as set aside, by forget_caches or, in somebody's hands, not at all. */
@@ -70,13 +77,17 @@ static void recount(struct bp_counts *c)
 	atomic_fetch_add_explicit(&c->dropped_epoch, 1, memory_order_relaxed);
 }
 
-static void give_back(struct bp_pool *pool, void *p)
+/* Marked blocks only: what object pools keep is the user's, and lost to the child. */
+static void give_back(void *p)
 {
 	unsigned tag = p != NULL && bp_range_has(p) ? bp_range_start_of(p) : 0;
 	if (tag == 0 || tag == BP_TAG_HUGE || *bp_mark_of(p) != bp_mark_value(p))
 		return;
+	struct bp_pool *pool = bp_pools_owner(p);
+	if (pool == NULL)
+		return;
 	*bp_mark_of(p) = 0;
-	if (!bp_backend_give_back(&p, 1, tag - 1))
+	if (!bp_backend_give_back(&p, 1, tag - 1, &pool->heap))
 		return; /* inside jemalloc: the step is not made there */
 	recount(&pool->counts[tag - 1]);
 	atomic_fetch_add_explicit(&pool->purge_debt, bp_class_size(tag - 1), memory_order_relaxed);
@@ -88,7 +99,7 @@ static void step_slab(struct bp_pool *pool, struct bp_inherited *h)
 	void **slots;
 	for (unsigned class = 0; class < pool->classes; class++)
 		for (uint32_t n = bp_percpu_peek(&slots, old, (int)h->cpu, class); n > 0; n--)
-			give_back(pool, slots[n - 1]);
+			give_back(slots[n - 1]);
 	bp_os_purge(bp_slab_of(old, (int)h->cpu), BP_SLAB_BYTES);
 	if (++h->cpu == old.cpus) {
 		h->cpu = 0;
@@ -96,12 +107,12 @@ static void step_slab(struct bp_pool *pool, struct bp_inherited *h)
 	}
 }
 
-static void step_rows(struct bp_pool *pool, struct bp_inherited *h)
+static void step_rows(struct bp_inherited *h)
 {
 	for (unsigned i = 0; i < ROWS_A_STEP && h->row < h->rows; i++, h->row++) {
 		uint32_t n = bp_magazine_count(h->row);
 		for (uint32_t slot = 0; slot < n && slot < BP_MAGAZINE_SLOTS; slot++)
-			give_back(pool, bp_magazine_slots(h->row)[slot]);
+			give_back(bp_magazine_slots(h->row)[slot]);
 		bp_magazine_free(h->row);
 		if (n > 0)
 			i = ROWS_A_STEP; /* enough for one step */
@@ -119,7 +130,7 @@ bool bp_inherit_step(struct bp_pool *pool)
 	if (h->slab_count > 0)
 		step_slab(pool, h);
 	else if (atomic_load_explicit(&h->left, memory_order_relaxed))
-		step_rows(pool, h);
+		step_rows(h);
 	atomic_flag_clear_explicit(&h->stepping, memory_order_release); /* pairs with the acquire above: one at a time */
 	return true;
 }

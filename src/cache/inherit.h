@@ -22,7 +22,9 @@
 /* In the child: puts the caches aside. The levels have been emptied. */
 void bp_inherit(struct bp_pool *pool);
 
-/* Is anything left to be gone through, and is it time? */
+/* Is anything left to be gone through? */
+bool bp_inherit_is_left(struct bp_pool *pool);
+/* And is it time? */
 bool bp_inherit_is_due(struct bp_pool *pool);
 
 /* Gives back what one stack or a few magazines hold. false: nothing is left. */

@@ -20,6 +20,7 @@ static const char *const names[] = {
 	[BP_MISUSE_INVALID] = "invalid release",
 	[BP_MISUSE_FOREIGN] = "foreign release",
 	[BP_MISUSE_SIZE] = "wrong size",
+	[BP_MISUSE_POOL] = "no such pool",
 	[BP_MISUSE_WRITE] = "write after release",
 };
 

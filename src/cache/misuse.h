@@ -15,6 +15,7 @@ enum bp_misuse {
 	BP_MISUSE_INVALID, /* in the range, but no block starts there: its inside, unaligned, given back long ago */
 	BP_MISUSE_FOREIGN, /* not from this library */
 	BP_MISUSE_SIZE,    /* the size given is not the block's */
+	BP_MISUSE_POOL,    /* a pool that is none, or no longer */
 	BP_MISUSE_WRITE,   /* a cached block's mark is gone: written to after its release, or released twice at once */
 };
 

@@ -13,20 +13,24 @@
  */
 #include "cache/pool.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/single_threaded.h>
 
 #include "cache/account.h"
+#include "cache/acquire.h"
 #include "cache/control.h"
+#include "cache/epoch.h"
 #include "cache/inherit.h"
 #include "cache/options.h"
 #include "cache/policy.h"
+#include "cache/pools.h"
 #include "cache/release.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
 
-struct bp_pool bp_default_pool = { .slabs = BP_SLABS_INIT };
+struct bp_pool bp_default_pool = { .slabs = BP_SLABS_INIT, .heap = { .owner = BP_OWNER_NONE } };
 
 enum {
 	RANGE_WISH_SHIFT = 40,    /* 1 TiB of address space, for which nothing is paid but page tables on use */
@@ -84,6 +88,14 @@ static void forget_caches(struct bp_pool *pool)
 	pool->deferred = (struct bp_stack){ 0 };
 }
 
+static void start_pool_afresh(struct bp_pool *pool)
+{
+	atomic_store_explicit(&pool->giving, false, memory_order_relaxed);
+	forget_caches(pool);
+	bp_inherit(pool);
+	bp_account_child(pool);
+}
+
 static void start_afresh(struct bp_pool *pool)
 {
 	uint32_t opening = BP_CACHES_OPENING; /* by a thread that is not here: to be opened again */
@@ -93,10 +105,8 @@ static void start_afresh(struct bp_pool *pool)
 	bp_backend_child();
 	bp_range_child();
 	bp_acquire_child();
-	atomic_store_explicit(&pool->giving, false, memory_order_relaxed);
-	forget_caches(pool);
-	bp_inherit(pool);
-	bp_account_child(pool);
+	start_pool_afresh(pool);
+	bp_pools_child(start_pool_afresh);
 }
 
 static void in_child(void)
@@ -150,7 +160,7 @@ static bool start(struct bp_pool *pool)
 	if (!starts_passing())
 		reserve();
 	uint64_t epoch_ms = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
-	bool usable = bp_backend_start((unsigned)epoch_ms);
+	bool usable = bp_backend_start(&pool->heap, (unsigned)epoch_ms);
 	enum bp_percpu_mode mode = bp_percpu_start(wanted_mode());
 	usable = usable && mode != BP_PERCPU_PASS;
 	pool->first_class = mode == BP_PERCPU_FALLBACK ? bp_class_of(BP_FALLBACK_SIZE) + 1 : 0;
@@ -175,7 +185,7 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 {
 	if (!passing && pool->usable && !opened(pool))
 		return; /* another thread is at it, and says the same */
-	if (!pool->usable)
+	if (!pool->usable && pool == &bp_default_pool)
 		bp_range_stop();
 	atomic_store_explicit(&pool->passing, passing || !pool->usable, memory_order_relaxed);
 	/* In the portable mode nothing is a hit: the limit leads every request to where the mode is looked at. */
@@ -183,13 +193,32 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 	size_t limit = hits ? pool->cap : 0;
 	atomic_store_explicit(&pool->limit, limit, memory_order_relaxed);
 	size_t pass = pool->first_class > 0 ? bp_class_size(pool->first_class - 1) + 1 : 0;
-	if (passing || !pool->usable)
+	if ((passing || !pool->usable) && !pool->heap.whole)
 		pass = SIZE_MAX;
 	if (pass > 0) /* first: who meets a block from outside must not take it for a foreign one */
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_release);
 	atomic_store_explicit(&pool->pass, pass, memory_order_release);
 	size_t small = limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX;
 	atomic_store_explicit(&pool->small, small == 0 ? 0 : small + 1, memory_order_relaxed);
+}
+
+int bp_pool_open(struct bp_pool *pool)
+{
+	pool->classes = bp_class_of(pool->cap) + 1;
+	pool->cap = bp_class_size(pool->classes - 1);
+	pool->memory_limit = bp_default_pool.memory_limit;
+	pool->usable = bp_default_pool.usable && bp_range.reserved != 0;
+	if (pool->slabs.cpus == 0) {
+		pool->slabs = (struct bp_slabs)BP_SLABS_INIT;
+		if (pool->usable && !bp_percpu_create(&pool->slabs))
+			return -ENOMEM;
+	}
+	pool->self = pool;
+	atomic_store_explicit(&pool->opened, BP_CACHES_OPEN, memory_order_relaxed);
+	bp_epoch_restart(pool);
+	bp_pool_set_mode(pool, atomic_load_explicit(&bp_default_pool.passing, memory_order_relaxed));
+	atomic_store_explicit(&pool->state, BP_POOL_READY, memory_order_release); /* pairs with bp_pools_at */
+	return 0;
 }
 
 static __thread bool does_not_wait __attribute__((tls_model("initial-exec")));
@@ -215,7 +244,7 @@ bool bp_pool_start(struct bp_pool *pool)
 		return true;
 	if (state == BP_POOL_STARTING)
 		return wait_for_start(pool);
-	if (state != BP_POOL_NEW || bp_bump_serves() ||
+	if (state != BP_POOL_NEW || pool != &bp_default_pool || bp_bump_serves() ||
 	    !atomic_compare_exchange_strong_explicit(&pool->state, &state, BP_POOL_STARTING, memory_order_acquire,
 						     memory_order_relaxed))
 		return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The engine: a pool is an instance of per-CPU stacks, three levels and their epochs. The process's default pool is the
- * first one; buffers, objects and slices are to be served by more instances of the same code.
+ * first one; named pools and object pools are more instances of the same code (pools.h).
  *
  * A block's way: acquire takes it from this CPU's stack (a hit: this header, inline); else from the shared level, the
  * victim, another CPU (large classes), jemalloc, in this order (acquire.c). Release puts it on this CPU's stack; a full
@@ -22,10 +22,12 @@
 #define BP_CACHE_POOL_H
 
 #include "cache/level.h"
+#include "cache/sizing.h"
 #include "percpu/percpu.h"
+#include "sys/backend.h"
 #include "sys/range.h"
 
-enum { BP_POOL_NEW, BP_POOL_STARTING, BP_POOL_READY };
+enum { BP_POOL_NEW, BP_POOL_STARTING, BP_POOL_READY, BP_POOL_ENDING };
 enum { BP_CACHES_CLOSED, BP_CACHES_OPENING, BP_CACHES_OPEN };
 
 /* What the slow path counts for a class. Blocks. */
@@ -36,6 +38,7 @@ struct bp_counts {
 	_Atomic uint64_t cpu_in, cpu_out; /* moved to and from the CPUs' stacks in batches */
 	_Atomic uint64_t created, dropped_budget, dropped_epoch, set_aside;
 	_Atomic uint32_t fill;         /* blocks that the last fill asked for */
+	_Atomic uint32_t prefilled;    /* blocks that epochs leave cached */
 } __attribute__((aligned(BP_LINE)));
 
 /* In the child of a threaded fork: copies of caches that are still to be gone through (inherit.h). */
@@ -49,6 +52,14 @@ struct bp_inherited {
 	atomic_flag stepping;
 };
 
+struct bp_pool;
+
+/* What the pool does with what it no longer keeps, where that is not jemalloc's. Nobody waits for it, no lock is held, and
+ * it may use every pool. false: not now. */
+typedef bool bp_drop_fn(struct bp_pool *pool, unsigned class, void *const *items, size_t count);
+
+enum { BP_POOL_NAME = 32 };
+
 struct bp_pool {
 	/* Read on every hit, written at start. */
 	struct bp_slabs slabs;
@@ -57,15 +68,26 @@ struct bp_pool {
 	_Atomic size_t pass;           /* requests below pass through: in the portable mode the small ones, in pass
 	                                * mode all; 0 where not even those of no bytes do, so before the start */
 
+	const struct bp_pool *self;    /* of a live pool other than the default one: this */
+
 	/* Configuration. */
 	size_t cap;                    /* inclusive; the class of the cap is the last one that is kept */
 	unsigned classes;              /* classes up to the cap */
 	unsigned first_class;          /* classes below it pass through */
 	_Atomic uint32_t state;        /* BP_POOL_… */
+	_Atomic uint32_t visitors;     /* pools.c */
+	int id;                        /* its number there; the default pool's is 0 */
 	_Atomic bool passing;          /* everything passes through */
 	uint64_t memory_limit;         /* bytes that the process may hope for, as read at start */
 	bool usable;                   /* what the pool needs could be had, or was not asked for yet */
 	_Atomic uint32_t opened;       /* BP_CACHES_…: asked for at start, or when a pool that passed no longer does */
+	uint64_t budget;               /* bytes that may be cached; 0: as the option says */
+	bool wipes;                    /* blocks are cleared at release */
+	bool bare;                     /* what is cached bears no mark: it is the user's own (objects) */
+	bp_drop_fn *drop;              /* NULL: the blocks are jemalloc's */
+	char name[BP_POOL_NAME];       /* empty: the default pool */
+	struct bp_heap heap;
+	struct bp_sizing sizing;       /* what its buffers have taught it */
 
 	/* Time. */
 	_Atomic uint32_t epoch __attribute__((aligned(BP_LINE)));
@@ -79,6 +101,7 @@ struct bp_pool {
 	_Atomic int64_t peak, last_peak;
 	_Atomic bool giving;           /* somebody gives back: the others have no need to wait for jemalloc with it */
 	_Atomic uint64_t purge_debt;   /* bytes given back to jemalloc and not yet to the kernel */
+	_Atomic uint64_t prefilled_bytes;
 
 	struct bp_level levels[3];     /* by epoch % 3: shared, next: queue, last: victim */
 	struct bp_level over;          /* queued because of the budget */
@@ -131,6 +154,9 @@ static inline struct bp_level *bp_pool_victim(struct bp_pool *pool, uint32_t epo
 /* Starts the pool if nobody has. false: it is being started now, or can't be; the caller passes through. */
 bool bp_pool_start(struct bp_pool *pool) BP_SLOW;
 
+/* Opens an instance whose rules are set; the default pool runs. 0, -ENOMEM. */
+int bp_pool_open(struct bp_pool *pool) BP_SLOW;
+
 /* Everything to jemalloc from now on, or no longer. Blocks that are out come back the way their address says. */
 void bp_pool_set_mode(struct bp_pool *pool, bool passing) BP_SLOW;
 
@@ -146,6 +172,8 @@ void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, boo
 
 /* p is not in the range (or NULL). */
 void bp_pool_release_outside(struct bp_pool *pool, void *p) BP_ASIDE;
+/* p is in the range, and no block of the default pool starts there: another pool's, or none. */
+void bp_pool_release_elsewhere(struct bp_pool *pool, void *p) BP_ASIDE;
 /* p is in the range, and no block starts there. */
 void bp_pool_release_invalid(struct bp_pool *pool, void *p) BP_SLOW;
 /* p bears the mark of a released block. */
@@ -212,7 +240,7 @@ static inline __attribute__((always_inline)) void bp_pool_release(struct bp_pool
 		return;
 	}
 	if (bp_unlikely(!bp_range_starts(&tag, p))) {
-		bp_pool_release_invalid(pool, p);
+		bp_pool_release_elsewhere(pool, p);
 		return;
 	}
 	asm("" : "+r"(same)); /* the compiler is not to see that it equals tag */

@@ -8,13 +8,16 @@
 #include "cache/release.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "cache/account.h"
+#include "cache/block.h"
 #include "cache/epoch.h"
 #include "cache/giveback.h"
 #include "cache/misuse.h"
 #include "cache/options.h"
 #include "cache/policy.h"
+#include "cache/pools.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
 #include "sys/pass.h"
@@ -182,6 +185,20 @@ void bp_pool_release_outside(struct bp_pool *pool, void *p)
 	}
 	if (bp_unlikely(!bp_pass_free(p)))
 		bp_giveback_later(pool, p);
+}
+
+void bp_pool_release_elsewhere(struct bp_pool *pool, void *p)
+{
+	int owner;
+	unsigned tag = bp_range_start_aside(&owner, p);
+	struct bp_pool *own = tag == 0 ? NULL : bp_pools_at(owner);
+	if (bp_unlikely(own == NULL)) {
+		bp_pool_release_invalid(pool, p);
+		return;
+	}
+	if (bp_unlikely(own->wipes))
+		explicit_bzero(p, bp_block_capacity(p));
+	bp_pool_release_marked(own, p, tag);
 }
 
 void bp_pool_release_invalid(struct bp_pool *pool, void *p)

@@ -18,10 +18,4 @@ void bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned class
 /* This CPU's stack ran empty or full: notes it, and gives it more room where it did both in turn. */
 void bp_pool_pressed(struct bp_pool *pool, int cpu, unsigned class, unsigned press);
 
-/* Over the cap, or aligned to more than a page. */
-void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero);
-
-/* In the child of a fork. */
-void bp_acquire_child(void);
-
 #endif

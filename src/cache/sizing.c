@@ -4,8 +4,6 @@
  */
 #include "cache/sizing.h"
 
-struct bp_sizing bp_default_sizing;
-
 #define load(p) atomic_load_explicit(p, memory_order_relaxed)
 #define store(p, value) atomic_store_explicit(p, value, memory_order_relaxed)
 #define add(p, n) atomic_fetch_add_explicit(p, n, memory_order_relaxed)

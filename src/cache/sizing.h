@@ -55,9 +55,6 @@ struct bp_sizing {
 } __attribute__((aligned(BP_LINE)));
 _Static_assert(offsetof(struct bp_sizing, outgrown) == BP_LINE, "one line, which steady programs share for reading");
 
-/* The default pool's. */
-extern struct bp_sizing bp_default_sizing BP_HIDDEN;
-
 /* What became of a buffer. */
 struct bp_use {
 	size_t capacity; /* of its block */

@@ -18,6 +18,7 @@
 #include "percpu/percpu.h"
 
 #include <sched.h>
+#include <string.h>
 #include <sys/rseq.h>
 
 #include "percpu/fallback.h"
@@ -315,6 +316,17 @@ void bp_percpu_confine(struct bp_slabs s, bool confined)
 	for (unsigned cpu = 0; confined && cpu < s.cpus; cpu++)
 		while (atomic_load(&bp_slab_of(s, (int)cpu)->cpu.taken) != 0 && bp_os_now_ms() < end)
 			sched_yield();
+}
+
+void bp_percpu_reset(struct bp_slabs s, bool purge)
+{
+	for (unsigned cpu = 0; cpu < s.cpus; cpu++) {
+		struct bp_slab *slab = bp_slab_of(s, (int)cpu);
+		if (atomic_load_explicit(&slab->cpu.state, memory_order_relaxed) != BP_CPU_READY)
+			continue;
+		if (!purge || !bp_os_purge(slab, BP_SLAB_BYTES))
+			memset(slab, 0, sizeof(*slab));
+	}
 }
 
 void bp_percpu_child(struct bp_slabs s)

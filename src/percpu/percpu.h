@@ -177,6 +177,9 @@ bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, b
  * was no sandbox after all. */
 void bp_percpu_confine(struct bp_slabs s, bool confined);
 
+/* Makes all CPUs' slabs as if they had never been used; nobody may be using them. purge: their memory goes to the kernel. */
+void bp_percpu_reset(struct bp_slabs s, bool purge);
+
 /* In the child of a fork: frees what threads that do not exist here had closed or locked. */
 void bp_percpu_child(struct bp_slabs s);
 /* There, too: the slots of a stack that nobody works on any more; how many. */

@@ -7,7 +7,7 @@
  * (MALLOCX_ARENA alone would go through the thread's own tcache, which belongs to other arenas).
  *
  * What is unusual
- *   - experimental.batch_alloc fills from fresh slabs only. holes[] counts, for each class, the blocks given back and not
+ *   - experimental.batch_alloc fills from fresh slabs only. bp_heap.holes counts, for each class, the blocks given back and not
  *     yet taken again; while it is not zero a fill goes through an explicit tcache, which takes holes first.
  *   - The explicit tcache is not thread-safe: try-lock, or do without it.
  *   - Nothing here decays by itself in the arena of the pooled classes: bp_backend_purge does, when the pool says so.
@@ -83,10 +83,10 @@ struct batch_packet {
 	int flags;
 };
 
-static unsigned pool_arena = NO_ARENA;
+static unsigned pool_arena = NO_ARENA; /* the default pool's */
 static _Atomic unsigned large_arenas[ARENAS_MAX];
 static unsigned large_arena_count = 1;
-static size_t batch_mib[2], purge_mib[3], decay_mib[3], flush_mib[2];
+static size_t batch_mib[2], purge_mib[3], decay_mib[3], reset_mib[3], flush_mib[2];
 static bool can_batch;
 static bool limited;      /* memory may be refused, as of the start */
 static bool wants_tcache; /* for what passes through: unless the user has said not to */
@@ -94,7 +94,6 @@ static bool sets_decay; /* the user has not said how long pages may lie */
 
 static _Atomic unsigned tcache = UINT32_MAX; /* the explicit one; UINT32_MAX: none */
 static atomic_flag tcache_taken = ATOMIC_FLAG_INIT;
-static _Atomic uint32_t holes[BP_CLASS_COUNT];
 
 __thread struct bp_guard bp_guard __attribute__((tls_model("initial-exec")));
 
@@ -216,7 +215,7 @@ void bp_backend_configure(const char *configuration, void (*message)(void *ctx, 
 	je_malloc_message = message;
 }
 
-bool bp_backend_start(unsigned decay_ms)
+bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 {
 	/* jemalloc starts itself on the first call, and may start threads, whose stacks' bookkeeping comes from here: not
 	 * yet under the guard. */
@@ -233,6 +232,8 @@ bool bp_backend_start(unsigned decay_ms)
 	je_mallctlnametomib("arena.0.purge", purge_mib, &length);
 	length = 3;
 	je_mallctlnametomib("arena.0.decay", decay_mib, &length);
+	length = 3;
+	je_mallctlnametomib("arena.0.reset", reset_mib, &length);
 	length = 2;
 	je_mallctlnametomib("tcache.flush", flush_mib, &length);
 	ssize_t decay = 0;
@@ -247,7 +248,44 @@ bool bp_backend_start(unsigned decay_ms)
 	bp_guard_leave();
 	if (decay != (ssize_t)decay_ms)
 		bp_backend_set_decay(decay_ms);
+	*heap = (struct bp_heap){ .arena = pool_arena == NO_ARENA ? 0 : pool_arena, .owner = heap->owner };
 	return pool_arena != NO_ARENA;
+}
+
+/* ---- heaps of named pools ---- */
+
+bool bp_backend_heap_create(struct bp_heap *heap, int owner)
+{
+	if (!bp_guard_enter())
+		return false;
+	unsigned arena = heap->arena != 0 ? heap->arena : create_arena(false);
+	bp_guard_leave();
+	if (arena == NO_ARENA)
+		return false;
+	heap->arena = arena;
+	heap->owner = owner;
+	heap->whole = true;
+	return true;
+}
+
+static void on_arena(size_t *mib, unsigned arena)
+{
+	size_t own[3] = { mib[0], arena, mib[2] };
+	if (arena != 0)
+		je_mallctlbymib(own, 3, NULL, NULL, NULL, 0);
+}
+
+bool bp_backend_heap_drop(struct bp_heap *heap)
+{
+	if (!bp_guard_enter())
+		return false;
+	on_arena(reset_mib, heap->arena);
+	on_arena(purge_mib, heap->arena);
+	bp_guard_leave();
+	for (unsigned class = 0; class < BP_CLASS_COUNT; class++)
+		if (atomic_load_explicit(&heap->holes[class], memory_order_relaxed) != 0)
+			atomic_store_explicit(&heap->holes[class], 0, memory_order_relaxed);
+	return true;
 }
 
 void bp_backend_set_decay(unsigned decay_ms)
@@ -272,14 +310,14 @@ const char *bp_backend_name(void)
 
 /* ---- the pooled classes ---- */
 
-static void note(const void *p, unsigned class)
+static void note(const void *p, unsigned class, const struct bp_heap *heap)
 {
 	if (!bp_range_has(p))
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
 	else if (bp_class_size(class) <= SMALL_MAX)
-		bp_range_note_slab(p, class);
+		bp_range_note_slab(p, class, heap->owner);
 	else
-		bp_range_note_large(p, bp_class_size(class), class + 1);
+		bp_range_note_large(p, bp_class_size(class), class + 1, heap->owner);
 }
 
 static int alignment_flag(unsigned class)
@@ -312,19 +350,20 @@ unsigned bp_backend_slab_blocks(unsigned class)
 	return blocks;
 }
 
-/* Holes: through the explicit tcache where nobody else has it, else one by one. */
-static size_t fill_holes(void **out, size_t count, unsigned class)
+/* Holes: through the explicit tcache where nobody else has it, else one by one. It never has blocks of an arena that may
+ * be dropped. */
+static size_t fill_holes(void **out, size_t count, unsigned class, struct bp_heap *heap)
 {
-	int flags = MALLOCX_ARENA(pool_arena) | MALLOCX_TCACHE_NONE | alignment_flag(class);
+	int flags = MALLOCX_ARENA(heap->arena) | MALLOCX_TCACHE_NONE | alignment_flag(class);
 	/* Where memory may be refused jemalloc can't be trusted with a tcache: see bp_pass_begin. */
-	bool mine = bp_class_size(class) <= SMALL_MAX && !limited &&
+	bool mine = bp_class_size(class) <= SMALL_MAX && !limited && !heap->whole &&
 		    !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
 	if (mine) {
 		unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
 		if (id == UINT32_MAX)
 			atomic_store_explicit(&tcache, id = create_tcache(), memory_order_relaxed);
 		if (id != UINT32_MAX)
-			flags = MALLOCX_ARENA(pool_arena) | MALLOCX_TCACHE(id);
+			flags = MALLOCX_ARENA(heap->arena) | MALLOCX_TCACHE(id);
 	}
 	size_t n = 0;
 	while (n < count && (out[n] = je_mallocx(bp_class_size(class), flags)) != NULL)
@@ -334,16 +373,16 @@ static size_t fill_holes(void **out, size_t count, unsigned class)
 	return n;
 }
 
-static size_t fill_fresh(void **out, size_t count, unsigned class)
+static size_t fill_fresh(void **out, size_t count, unsigned class, struct bp_heap *heap)
 {
-	struct batch_packet packet = { out, count, bp_class_size(class), MALLOCX_ARENA(pool_arena) | MALLOCX_TCACHE_NONE };
+	struct batch_packet packet = { out, count, bp_class_size(class), MALLOCX_ARENA(heap->arena) | MALLOCX_TCACHE_NONE };
 	size_t got = 0, size = sizeof(got);
 	if (je_mallctlbymib(batch_mib, 2, &got, &size, &packet, sizeof(packet)) != 0)
 		return 0;
 	return got;
 }
 
-/* The range is full, or there is none: jemalloc's own arenas. */
+/* The range is full, or there is none: jemalloc's own arenas, except for a pool that must find all its blocks again. */
 static size_t fill_outside(void **out, unsigned class)
 {
 	out[0] = je_mallocx(bp_class_size(class), MALLOCX_TCACHE_NONE | alignment_flag(class));
@@ -351,54 +390,55 @@ static size_t fill_outside(void **out, unsigned class)
 }
 
 /* Takes up to n off the class's count of holes; how many. */
-static uint32_t take_holes(unsigned class, uint32_t n)
+static uint32_t take_holes(struct bp_heap *heap, unsigned class, uint32_t n)
 {
-	uint32_t now = atomic_load_explicit(&holes[class], memory_order_relaxed);
-	while (now != 0 && !atomic_compare_exchange_weak_explicit(&holes[class], &now, now - (n < now ? n : now),
+	_Atomic uint32_t *holes = &heap->holes[class];
+	uint32_t now = atomic_load_explicit(holes, memory_order_relaxed);
+	while (now != 0 && !atomic_compare_exchange_weak_explicit(holes, &now, now - (n < now ? n : now),
 								  memory_order_relaxed, memory_order_relaxed))
 		;
 	return n < now ? n : now;
 }
 
-size_t bp_backend_fill(void **out, size_t count, unsigned class)
+size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap *heap)
 {
 	if (!bp_guard_enter())
 		return 0;
 	unsigned whole = bp_backend_slab_blocks(class);
-	size_t wanted = take_holes(class, (uint32_t)count);
+	size_t wanted = take_holes(heap, class, (uint32_t)count);
 	size_t got = 0;
 	if (wanted == 0 && can_batch && whole > 1 && count >= whole)
-		got = fill_fresh(out, count - count % whole, class);
+		got = fill_fresh(out, count - count % whole, class, heap);
 	if (got == 0)
-		got = fill_holes(out, wanted == 0 ? count : wanted, class);
-	if (got == 0)
+		got = fill_holes(out, wanted == 0 ? count : wanted, class, heap);
+	if (got == 0 && !heap->whole)
 		got = fill_outside(out, class);
 	for (size_t i = 0; i < got; i++)
-		note(out[i], class);
+		note(out[i], class, heap);
 	bp_guard_leave();
 	return got;
 }
 
-void *bp_backend_one(unsigned class, bool zero)
+void *bp_backend_one(unsigned class, bool zero, struct bp_heap *heap)
 {
 	if (!bp_guard_enter())
 		return NULL;
 	int flags = MALLOCX_TCACHE_NONE | alignment_flag(class) | (zero ? MALLOCX_ZERO : 0);
-	void *p = je_mallocx(bp_class_size(class), flags | MALLOCX_ARENA(pool_arena));
-	if (p == NULL)
+	void *p = je_mallocx(bp_class_size(class), flags | MALLOCX_ARENA(heap->arena));
+	if (p == NULL && !heap->whole)
 		p = je_mallocx(bp_class_size(class), flags);
 	if (p != NULL)
-		note(p, class);
+		note(p, class, heap);
 	bp_guard_leave();
 	return p;
 }
 
-bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class)
+bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class, struct bp_heap *heap)
 {
 	if (!bp_guard_enter())
 		return false;
 	size_t size = bp_class_size(class);
-	bool mine = size < 1024 && !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
+	bool mine = size < 1024 && !heap->whole && !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
 	unsigned id = mine ? atomic_load_explicit(&tcache, memory_order_relaxed) : UINT32_MAX;
 	int flags = id != UINT32_MAX ? MALLOCX_TCACHE(id) : MALLOCX_TCACHE_NONE;
 	for (size_t i = 0; i < count; i++) {
@@ -409,7 +449,7 @@ bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class)
 	if (mine)
 		atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
 	if (size <= SMALL_MAX)
-		atomic_fetch_add_explicit(&holes[class], (uint32_t)count, memory_order_relaxed);
+		atomic_fetch_add_explicit(&heap->holes[class], (uint32_t)count, memory_order_relaxed);
 	bp_guard_leave();
 	return true;
 }
@@ -441,38 +481,46 @@ static unsigned large_arena(void)
 
 /* alignment: what the program asked for. Blocks aligned to more than a page are never kept, whatever their size: their
  * tag is that of blocks larger than every class. */
-static void note_large(const void *p, size_t usable, size_t alignment)
+static void note_large(const void *p, size_t usable, size_t alignment, const struct bp_heap *heap)
 {
 	if (!bp_range_has(p))
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
 	else if (usable > BP_CLASS_SIZE_MAX || alignment > BP_PAGE)
-		bp_range_note_large(p, usable, BP_TAG_HUGE);
+		bp_range_note_large(p, usable, BP_TAG_HUGE, heap->owner);
 	else if (usable <= SMALL_MAX)
-		bp_range_note_slab(p, bp_class_of(usable));
+		bp_range_note_slab(p, bp_class_of(usable), heap->owner);
 	else
-		bp_range_note_large(p, usable, bp_class_of(usable) + 1);
+		bp_range_note_large(p, usable, bp_class_of(usable) + 1, heap->owner);
 }
 
-void *bp_backend_large(size_t n, size_t alignment, bool zero)
+/* This CPU's arena; at a limit, another CPU's may have what this one can't get, or that of the pooled classes, which has all
+ * of the range that they ever needed. */
+static void *large_of_default(size_t n, int flags)
+{
+	void *p = je_mallocx(n, flags | MALLOCX_ARENA(large_arena()));
+	for (unsigned i = 0; p == NULL && i < large_arena_count; i++) {
+		unsigned arena = atomic_load_explicit(&large_arenas[i], memory_order_acquire);
+		if (arena != NO_ARENA)
+			p = je_mallocx(n, flags | MALLOCX_ARENA(arena));
+	}
+	return p != NULL ? p : je_mallocx(n, flags | MALLOCX_ARENA(pool_arena));
+}
+
+void *bp_backend_large(size_t n, size_t alignment, bool zero, struct bp_heap *heap)
 {
 	if (!bp_guard_enter())
 		return NULL;
 	int flags = MALLOCX_TCACHE_NONE | alignment_for(n, alignment) | (zero ? MALLOCX_ZERO : 0);
 	n = n < 16 ? 16 : n; /* no block of the range is of the 8-byte class */
-	void *p = pool_arena == NO_ARENA ? NULL : je_mallocx(n, flags | MALLOCX_ARENA(large_arena()));
-	/* At a limit, another CPU's arena may have what this one can't get. */
-	for (unsigned i = 0; p == NULL && i < large_arena_count; i++) {
-		unsigned arena = atomic_load_explicit(&large_arenas[i], memory_order_acquire);
-		if (arena != NO_ARENA && pool_arena != NO_ARENA)
-			p = je_mallocx(n, flags | MALLOCX_ARENA(arena));
-	}
-	/* Or that of the pooled classes, which has all of the range that they ever needed. */
-	if (p == NULL && pool_arena != NO_ARENA)
-		p = je_mallocx(n, flags | MALLOCX_ARENA(pool_arena));
-	if (p == NULL)
+	void *p = NULL;
+	if (heap->whole)
+		p = je_mallocx(n, flags | MALLOCX_ARENA(heap->arena));
+	else if (pool_arena != NO_ARENA)
+		p = large_of_default(n, flags);
+	if (p == NULL && !heap->whole)
 		p = je_mallocx(n, flags);
 	if (p != NULL)
-		note_large(p, je_sallocx(p, 0), alignment);
+		note_large(p, je_sallocx(p, 0), alignment, heap);
 	bp_guard_leave();
 	return p;
 }
@@ -488,14 +536,14 @@ bool bp_backend_large_free(void *p)
 	return true;
 }
 
-bool bp_backend_large_resize(void *p, size_t n)
+bool bp_backend_large_resize(void *p, size_t n, struct bp_heap *heap)
 {
 	if (!bp_guard_enter())
 		return false;
 	bool aligned = bp_range_has(p) && bp_range_start_of(p) == BP_TAG_HUGE && je_sallocx(p, 0) <= BP_CLASS_SIZE_MAX;
 	/* The block is what a new one of n bytes would be, or it stays as it was: blocks of slabs can't shrink. */
 	size_t got = je_xallocx(p, n, 0, 0);
-	note_large(p, got, aligned ? 2 * BP_PAGE : 1);
+	note_large(p, got, aligned ? 2 * BP_PAGE : 1, heap);
 	bp_guard_leave();
 	return got == je_nallocx(n, alignment_for(n, 1));
 }
@@ -522,18 +570,11 @@ size_t bp_backend_good_size(size_t n)
 
 /* ---- time ---- */
 
-static void on_arena(size_t *mib, unsigned arena)
-{
-	size_t own[3] = { mib[0], arena, mib[2] };
-	if (arena != NO_ARENA)
-		je_mallctlbymib(own, 3, NULL, NULL, NULL, 0);
-}
-
-void bp_backend_purge(void)
+void bp_backend_purge(struct bp_heap *heap)
 {
 	if (!bp_guard_enter())
 		return;
-	on_arena(purge_mib, pool_arena);
+	on_arena(purge_mib, heap->arena);
 	bp_guard_leave();
 }
 

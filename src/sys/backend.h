@@ -14,13 +14,31 @@
 #ifndef BP_SYS_BACKEND_H
 #define BP_SYS_BACKEND_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reads jemalloc's settings, creates the arenas. decay_ms: how long pages lie unused that only jemalloc knows of. false:
- * jemalloc is not usable as a backend (everything then passes through). */
-bool bp_backend_start(unsigned decay_ms);
+#include "size_classes.h"
+
+/* Where a pool's blocks come from: its arena, and what is known of it. The default pool's arena serves the pooled classes
+ * only and shares the arenas for blocks over the cap; a named pool has all of its blocks in one arena of its own, so that
+ * it can be dropped whole. Zeroes: no arena yet. */
+struct bp_heap {
+	unsigned arena;     /* jemalloc's number of it; 0, which is never one of ours: none */
+	int owner;          /* what the page table says of its pages: BP_OWNER_NONE, or the pool's number */
+	bool whole;         /* everything is in this arena */
+	_Atomic uint32_t holes[BP_CLASS_COUNT]; /* blocks given back and not yet taken again */
+};
+
+/* Reads jemalloc's settings, creates the arenas and with them the default pool's heap. decay_ms: how long pages lie unused
+ * that only jemalloc knows of. false: jemalloc is not usable as a backend (everything then passes through). */
+bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms);
+/* An arena for a pool's heap, unless it has one. false: jemalloc has no more (there are some 4 000), or no memory. */
+bool bp_backend_heap_create(struct bp_heap *heap, int owner);
+/* Takes back every block of it at once, whoever has them, and gives the pages to the kernel. The arena stays. false: this
+ * thread is inside jemalloc. */
+bool bp_backend_heap_drop(struct bp_heap *heap);
 void bp_backend_set_decay(unsigned decay_ms);
 /* A program's own malloc_conf (or NULL), and where jemalloc's messages go. Before the first call into jemalloc. */
 void bp_backend_configure(const char *configuration, void (*message)(void *ctx, const char *text), unsigned decay_ms);
@@ -36,18 +54,18 @@ bool bp_backend_busy(void);
  * that have pages of their own. */
 unsigned bp_backend_slab_blocks(unsigned class);
 /* Up to `count` blocks; how many there were. Holes left by blocks given back first, fresh slabs only where there are none. */
-size_t bp_backend_fill(void **out, size_t count, unsigned class);
+size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap *heap);
 /* One block; zero: its content is zero (fresh pages are not touched for that). */
-void *bp_backend_one(unsigned class, bool zero);
+void *bp_backend_one(unsigned class, bool zero, struct bp_heap *heap);
 /* false: refused because this thread is inside jemalloc already. */
-bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class);
+bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class, struct bp_heap *heap);
 
 /* ---- blocks over the cap, and odd alignments ---- */
 
-void *bp_backend_large(size_t n, size_t alignment, bool zero);
+void *bp_backend_large(size_t n, size_t alignment, bool zero, struct bp_heap *heap);
 bool bp_backend_large_free(void *p);
 /* Resizes where it lies, if it can be done. Only for blocks that are over the cap before and after. */
-bool bp_backend_large_resize(void *p, size_t n);
+bool bp_backend_large_resize(void *p, size_t n, struct bp_heap *heap);
 size_t bp_backend_usable(const void *p); /* 0: this thread is inside jemalloc and can't ask */
 /* What bp_backend_large(n) would give; 0 where nothing can be that large. */
 size_t bp_backend_good_size(size_t n);
@@ -56,7 +74,7 @@ size_t bp_backend_good_aligned_size(size_t n, size_t alignment);
 /* ---- time ---- */
 
 /* One bounded step of giving freed pages to the kernel: call after each so many bytes given back. */
-void bp_backend_purge(void);
+void bp_backend_purge(struct bp_heap *heap);
 /* Lets the arenas of large blocks decay, flushes what the fills keep ready. Once an epoch. */
 void bp_backend_decay(void);
 /* What the embedded jemalloc calls instead of pthread_atfork. */

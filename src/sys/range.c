@@ -192,19 +192,44 @@ static void prefault(uintptr_t p)
 		bp_os_populate((void *)p, end - from);
 }
 
-void bp_range_note_slab(const void *p, unsigned class)
+/* ---- entries ---- */
+
+static uint32_t entry_for(uintptr_t start, unsigned back, unsigned tag, int owner)
 {
-	if (bp_range_start_of(p) == class + 1)
+	if (bp_likely(owner == BP_OWNER_NONE))
+		return (uint32_t)start | tag;
+	return (uint32_t)owner << BP_OWNER_SHIFT | back << BP_BACK_SHIFT | tag << BP_TAG_SHIFT | BP_TAG_ASIDE;
+}
+
+/* The tag of the blocks in a page, by its entry. */
+static unsigned tag_in(uint32_t entry)
+{
+	unsigned tag = entry & 0xff;
+	return tag == BP_TAG_ASIDE ? entry >> BP_TAG_SHIFT & 0xff : tag;
+}
+
+/* Is p's entry what it would be made? Slabs that were noted before, mostly. */
+static bool is_noted(const void *p, unsigned class, int owner)
+{
+	int noted;
+	unsigned tag = bp_range_start_aside(&noted, p);
+	return (tag != 0 ? tag : bp_range_start_of(p)) == class + 1 && noted == owner;
+}
+
+void bp_range_note_slab(const void *p, unsigned class, int owner)
+{
+	if (is_noted(p, class, owner))
 		return;
 	size_t size = bp_class_size(class);
 	unsigned pages = bp_classes[class].slab_pages;
 	uintptr_t start = (uintptr_t)p & ~(BP_PAGE - 1);
 	for (unsigned back = 1; ((uintptr_t)p - start) % size != 0 && back < pages; back++)
 		start -= BP_PAGE;
-	uint32_t entry = (uint32_t)start | (class + 1);
 	for (unsigned i = 0; i < pages; i++)
-		atomic_store_explicit(entry_of((void *)(start + i * BP_PAGE)), entry, memory_order_relaxed);
-	prefault(start);
+		atomic_store_explicit(entry_of((void *)(start + i * BP_PAGE)), entry_for(start, i, class + 1, owner),
+				      memory_order_relaxed);
+	if (owner == BP_OWNER_NONE) /* pools of their own may be many and small */
+		prefault(start);
 }
 
 /* Clears entries of pages that are the caller's. Many of them: whole pages of the table go back to the kernel, unread, and
@@ -222,11 +247,11 @@ static void clear_entries(_Atomic uint32_t *entry, size_t count)
 	}
 }
 
-void bp_range_note_large(const void *p, size_t bytes, unsigned tag)
+void bp_range_note_large(const void *p, size_t bytes, unsigned tag, int owner)
 {
 	_Atomic uint32_t *entry = entry_of(p);
 	size_t pages = bp_round_up(bytes, BP_PAGE) >> BP_PAGE_SHIFT;
-	atomic_store_explicit(entry, (uint32_t)(uintptr_t)p | tag, memory_order_relaxed);
+	atomic_store_explicit(entry, entry_for((uintptr_t)p, 0, tag, owner), memory_order_relaxed);
 	clear_entries(entry + 1, pages - 1);
 }
 
@@ -239,7 +264,7 @@ unsigned bp_range_around(const void *p)
 {
 	size_t page = ((uintptr_t)p - (uintptr_t)bp_range.base) >> BP_PAGE_SHIFT;
 	for (size_t back = 0; back <= page && back < BP_CLASS_SIZE_MAX / BP_PAGE; back++) {
-		unsigned tag = atomic_load_explicit(&bp_range.table[page - back], memory_order_relaxed) & 0xff;
+		unsigned tag = tag_in(atomic_load_explicit(&bp_range.table[page - back], memory_order_relaxed));
 		if (tag == 0)
 			continue;
 		bool covers = back == 0 || tag == BP_TAG_HUGE || back < bp_class_size(tag - 1) >> BP_PAGE_SHIFT;

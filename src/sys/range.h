@@ -7,7 +7,9 @@
  * where the slab begins; one multiplication says whether p is the start of a block in it.
  *
  * An entry is 32 bits for each page of the range: the low half of the slab's start address, whose lowest byte (the start
- * is page-aligned) holds the tag, class + 1. 0: no block starts in this page. The invariant: an entry is written before the first
+ * is page-aligned) holds the tag, class + 1. 0: no block starts in this page. BP_TAG_ASIDE: the page belongs to a pool
+ * other than the default one, or to one that looks at each call; then the other bits say which pool, which class and how many
+ * pages back the slab begins. Such a release costs a few loads more and the default pool's nothing. The invariant: an entry is written before the first
  * block of its page is handed out, under jemalloc's own synchronisation, and never on a hit; so a relaxed load suffices
  * for whoever holds a block of the page (the hand-over of the block orders it). Whoever holds none (misuse) may read a
  * stale or a new entry, both of which lead to a report or to the mark's check.
@@ -52,12 +54,15 @@ void bp_range_shrink(size_t most);
  * called from jemalloc's extent hooks only. NULL: full, or `at` is not the next free address. */
 void *bp_range_carve(void *at, size_t bytes, size_t alignment);
 
+/* Whose blocks: the number of a pool, whose releases go aside, or none (the default pool, which is found without asking). */
+enum { BP_OWNER_NONE = -1, BP_OWNERS = 4096 };
+
 /* Says which class the blocks of p's slab have: writes the entries of all its pages if p's does not say so yet. p is
  * the start of a block of `class`. */
-void bp_range_note_slab(const void *p, unsigned class);
+void bp_range_note_slab(const void *p, unsigned class, int owner);
 
 /* A block with pages of its own: its first page's entry is `tag`, the others are cleared. */
-void bp_range_note_large(const void *p, size_t bytes, unsigned tag);
+void bp_range_note_large(const void *p, size_t bytes, unsigned tag, int owner);
 /* The tag of the page that p is in, or of the block whose later page that is; 0: none. For reports: it searches. */
 unsigned bp_range_around(const void *p);
 /* Gives the memory of a piece to the kernel, its entries cleared. */
@@ -88,11 +93,32 @@ static inline __attribute__((always_inline)) bool bp_range_starts_as(unsigned ta
 	return (uint8_t)entry == tag && bp_class_starts_at(tag, (uint32_t)((uint32_t)(uintptr_t)p - entry + tag));
 }
 
-/* The same as one number: 0 where no block starts. */
+/* The entry of a page that is looked up aside: owner, pages back to the slab's first, tag of its blocks, BP_TAG_ASIDE. */
+enum { BP_TAG_SHIFT = 8, BP_BACK_SHIFT = 16, BP_OWNER_SHIFT = 20 };
+_Static_assert((uint64_t)BP_OWNERS << BP_OWNER_SHIFT == (uint64_t)1 << 32, "an owner fits");
+
+/* The tag of the block that starts at p, and its owner, if it is one to be looked up aside; else 0 and BP_OWNER_NONE. */
+static inline unsigned bp_range_start_aside(int *owner, const void *p)
+{
+	uintptr_t offset = (uintptr_t)p - (uintptr_t)bp_range.base;
+	uint32_t entry = atomic_load_explicit(&bp_range.table[offset >> BP_PAGE_SHIFT], memory_order_relaxed);
+	*owner = BP_OWNER_NONE;
+	if ((entry & 0xff) != BP_TAG_ASIDE)
+		return 0;
+	unsigned tag = entry >> BP_TAG_SHIFT & 0xff;
+	uintptr_t in_page = (uintptr_t)p & (BP_PAGE - 1), back = entry >> BP_BACK_SHIFT & 15;
+	*owner = (int)(entry >> BP_OWNER_SHIFT);
+	return bp_class_starts_at(tag, back * BP_PAGE + in_page) ? tag : 0;
+}
+
+/* The same for all, as one number: 0 where no block starts. */
 static inline unsigned bp_range_start_of(const void *p)
 {
 	unsigned tag;
-	return bp_range_starts(&tag, p) ? tag : 0;
+	if (bp_likely(bp_range_starts(&tag, p)))
+		return tag;
+	int owner;
+	return tag == BP_TAG_ASIDE ? bp_range_start_aside(&owner, p) : 0;
 }
 
 /* The word in which a released block carries its mark: the second. Programs write the first word last, as bytes or as a

@@ -169,6 +169,6 @@ Test(invalid, a_pool_that_was_never_made)
 		struct crime *c = crime(100);
 
 		c->how = how;
-		expect_abort(use_no_pool, c, "foreign release", 0);
+		expect_abort(use_no_pool, c, "no such pool", 0);
 	}
 }

@@ -21,10 +21,12 @@
 
 enum { MIB = 1 << 20 };
 
+static struct bp_heap heap = { .owner = BP_OWNER_NONE };
+
 static void start(size_t range)
 {
 	cr_assert(bp_range_start(range, true));
-	cr_assert(bp_backend_start(2000));
+	cr_assert(bp_backend_start(&heap, 2000));
 }
 
 static int compare(const void *a, const void *b)
@@ -39,7 +41,7 @@ Test(backend, fills_are_blocks_of_their_class_that_do_not_overlap, .timeout = 60
 	start((size_t)4096 * MIB);
 	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
 		size_t size = bp_class_size(class), wanted = size > 65536 ? 4 : bp_backend_slab_blocks(class) > 1 ? 512 : 16;
-		size_t n = bp_backend_fill(blocks, wanted, class);
+		size_t n = bp_backend_fill(blocks, wanted, class, &heap);
 		cr_assert(n >= 1 && n <= wanted, "%zu of %zu blocks of class %u", n, wanted, class);
 		qsort(blocks, n, sizeof(*blocks), compare);
 		for (size_t i = 0; i < n; i++) {
@@ -52,7 +54,7 @@ Test(backend, fills_are_blocks_of_their_class_that_do_not_overlap, .timeout = 60
 			memset(blocks[i], 1, size);
 			cr_assert_eq(bp_backend_usable(blocks[i]), size);
 		}
-		cr_assert(bp_backend_give_back(blocks, n, class));
+		cr_assert(bp_backend_give_back(blocks, n, class, &heap));
 	}
 }
 
@@ -64,21 +66,21 @@ Test(backend, holes_are_filled_before_fresh_slabs)
 	start((size_t)1024 * MIB);
 	size_t n = 0;
 	while (n + 512 <= MANY)
-		n += bp_backend_fill(blocks + n, 512, class);
+		n += bp_backend_fill(blocks + n, 512, class, &heap);
 	/* One block of each slab stays: bursts that come and go must find the holes, or the range grows with each. */
 	for (size_t i = 0; i < n; i++)
 		if (i % 16 != 0)
-			bp_backend_give_back(&blocks[i], 1, class);
+			bp_backend_give_back(&blocks[i], 1, class, &heap);
 	size_t used = atomic_load(&bp_range.used);
 	for (int round = 0; round < 5; round++) {
 		static void *again[MANY];
 		size_t have = 0;
 		while (have < n - n / 16 - 512)
-			have += bp_backend_fill(again + have, 512, class);
+			have += bp_backend_fill(again + have, 512, class, &heap);
 		for (size_t i = 0; i < have; i++)
 			cr_assert_eq(bp_range_start_of(again[i]), class + 1);
 		for (size_t i = 0; i < have; i += 64)
-			bp_backend_give_back(again + i, have - i < 64 ? have - i : 64, class);
+			bp_backend_give_back(again + i, have - i < 64 ? have - i : 64, class, &heap);
 	}
 	cr_assert_leq(atomic_load(&bp_range.used), used + 4 * MIB, "the range grew from %zu to %zu", used,
 		      atomic_load(&bp_range.used));
@@ -90,14 +92,14 @@ Test(backend, one_block_is_zero_where_that_is_asked)
 	for (unsigned class = BP_CLASS_COUNT_SLAB; class < BP_CLASS_COUNT; class += 3) {
 		size_t size = bp_class_size(class);
 		for (int round = 0; round < 3; round++) {
-			unsigned char *p = bp_backend_one(class, true);
+			unsigned char *p = bp_backend_one(class, true, &heap);
 			cr_assert_not_null(p);
 			cr_assert_eq(bp_range_start_of(p), class + 1);
 			for (size_t i = 0; i < size; i++)
 				cr_assert_eq(p[i], 0, "class %u, byte %zu", class, i);
 			memset(p, 0xff, size);
 			void *back = p;
-			cr_assert(bp_backend_give_back(&back, 1, class));
+			cr_assert(bp_backend_give_back(&back, 1, class, &heap));
 			cr_assert_eq(bp_range_start_of(p), 0, "what was given back is no block any more");
 		}
 	}
@@ -109,7 +111,7 @@ Test(backend, large_blocks_of_any_alignment)
 	static const size_t sizes[] = { 1, 8, 16, 100, 4097, 14336, 14337, 65537, 300000, 4194304, 4194305, 20000000 };
 	for (size_t i = 0; i < U_COUNT(sizes); i++)
 		for (size_t alignment = 1; alignment <= 4 * MIB; alignment *= 8) {
-			char *p = bp_backend_large(sizes[i], alignment, alignment % 64 == 0);
+			char *p = bp_backend_large(sizes[i], alignment, alignment % 64 == 0, &heap);
 			cr_assert_not_null(p);
 			cr_assert_eq((uintptr_t)p % alignment, 0);
 			size_t usable = bp_backend_usable(p);
@@ -135,28 +137,28 @@ Test(backend, good_size_is_what_large_gives)
 {
 	start((size_t)4096 * MIB);
 	for (size_t n = 65537; n < 40 * MIB; n = n * 5 / 4) {
-		void *p = bp_backend_large(n, 1, false);
+		void *p = bp_backend_large(n, 1, false, &heap);
 		cr_assert_eq(bp_backend_usable(p), bp_backend_good_size(n));
 		bp_backend_large_free(p);
 	}
 	cr_assert_eq(bp_backend_good_size(SIZE_MAX), 0);
 	cr_assert_eq(bp_backend_good_size((size_t)PTRDIFF_MAX + 1), 0);
-	cr_assert_null(bp_backend_large(PTRDIFF_MAX, 1, false));
+	cr_assert_null(bp_backend_large(PTRDIFF_MAX, 1, false, &heap));
 }
 
 Test(backend, resizing_in_place_keeps_the_table_right)
 {
 	start((size_t)1024 * MIB);
-	char *p = bp_backend_large(20 * MIB, 1, false);
-	cr_assert(bp_backend_large_resize(p, 100000), "shrinking is always possible");
+	char *p = bp_backend_large(20 * MIB, 1, false, &heap);
+	cr_assert(bp_backend_large_resize(p, 100000, &heap), "shrinking is always possible");
 	size_t usable = bp_backend_usable(p);
 	cr_assert_lt(usable, MIB);
 	cr_assert_eq(bp_range_start_of(p), bp_class_of(usable) + 1, "tag %u", bp_range_start_of(p));
 	for (size_t at = BP_PAGE; at < usable; at += BP_PAGE)
 		cr_assert_eq(bp_range_start_of(p + at), 0);
-	char *next = bp_backend_large(usable, 1, false);
+	char *next = bp_backend_large(usable, 1, false, &heap);
 	if (next == p + usable) {
-		cr_assert_not(bp_backend_large_resize(p, 2 * usable));
+		cr_assert_not(bp_backend_large_resize(p, 2 * usable, &heap));
 		cr_assert_eq(bp_range_start_of(next), bp_class_of(usable) + 1, "a refusal cleared the neighbour");
 	}
 }
@@ -165,9 +167,9 @@ Test(backend, resizing_in_place_keeps_the_table_right)
 Test(backend, resizing_an_aligned_block_leaves_it_one_of_no_class)
 {
 	start((size_t)1024 * MIB);
-	char *p = bp_backend_large(400000, 16 * BP_PAGE, false);
+	char *p = bp_backend_large(400000, 16 * BP_PAGE, false, &heap);
 	cr_assert_eq(bp_range_start_of(p), BP_TAG_HUGE);
-	cr_assert(bp_backend_large_resize(p, 200000));
+	cr_assert(bp_backend_large_resize(p, 200000, &heap));
 	cr_assert_lt(bp_backend_usable(p), 400000);
 	cr_assert_eq(bp_range_start_of(p), BP_TAG_HUGE);
 }
@@ -178,13 +180,13 @@ Test(backend, what_is_purged_is_with_the_kernel_and_no_block_any_more)
 	unsigned class = bp_class_of(16384);
 	start((size_t)1024 * MIB);
 	for (size_t i = 0; i < 512; i++) {
-		cr_assert_eq(bp_backend_fill(&blocks[i], 1, class), 1);
+		cr_assert_eq(bp_backend_fill(&blocks[i], 1, class, &heap), 1);
 		memset(blocks[i], 1, 16384);
 	}
 	first = blocks[0];
 	cr_assert_geq(u_mapped(bp_range.base, bp_range.reserved).resident, 8 * MIB);
-	cr_assert(bp_backend_give_back(blocks, 512, class));
-	bp_backend_purge();
+	cr_assert(bp_backend_give_back(blocks, 512, class, &heap));
+	bp_backend_purge(&heap);
 	size_t left = u_mapped(bp_range.base, bp_range.reserved).resident;
 	cr_assert_leq(left, MIB, "%zu bytes are still there", left);
 	cr_assert_eq(bp_range_start_of(first), 0);
@@ -216,7 +218,7 @@ static unsigned arenas_without_decay(void)
 Test(backend, pages_decay_in_the_time_of_an_epoch_but_for_the_pools)
 {
 	start((size_t)1024 * MIB);
-	bp_backend_large_free(bp_backend_large(MIB, 1, false));
+	bp_backend_large_free(bp_backend_large(MIB, 1, false, &heap));
 	cr_assert_eq(decay_ms("arenas.dirty_decay_ms"), 2000);
 	cr_assert_eq(decay_ms("arena.0.dirty_decay_ms"), 2000);
 	cr_assert_eq(arenas_without_decay(), 1);
@@ -231,7 +233,7 @@ static void *blocks_of_256[64];
 static void start_with_blocks(void)
 {
 	start((size_t)1024 * MIB);
-	cr_assert_eq(bp_backend_fill(blocks_of_256, 64, bp_class_of(256)), 64);
+	cr_assert_eq(bp_backend_fill(blocks_of_256, 64, bp_class_of(256), &heap), 64);
 	qsort(blocks_of_256, 64, sizeof(void *), compare);
 }
 
@@ -240,10 +242,10 @@ static void start_with_blocks(void)
 static void *give_back_four_and_take_one(void)
 {
 	void *p = NULL;
-	bp_backend_give_back(blocks_of_256 + 40, 1, bp_class_of(256));
-	bp_backend_fill(blocks_of_256 + 40, 1, bp_class_of(256));
-	bp_backend_give_back(blocks_of_256 + 20, 4, bp_class_of(256));
-	bp_backend_fill(&p, 1, bp_class_of(256));
+	bp_backend_give_back(blocks_of_256 + 40, 1, bp_class_of(256), &heap);
+	bp_backend_fill(blocks_of_256 + 40, 1, bp_class_of(256), &heap);
+	bp_backend_give_back(blocks_of_256 + 20, 4, bp_class_of(256), &heap);
+	bp_backend_fill(&p, 1, bp_class_of(256), &heap);
 	return p;
 }
 
@@ -252,10 +254,10 @@ Test(backend, an_epoch_flushes_the_explicit_tcache)
 {
 	start_with_blocks();
 	cr_assert_eq(give_back_four_and_take_one(), blocks_of_256[23]);
-	bp_backend_give_back(blocks_of_256 + 23, 1, bp_class_of(256));
+	bp_backend_give_back(blocks_of_256 + 23, 1, bp_class_of(256), &heap);
 	bp_backend_decay();
 	void *p;
-	cr_assert_eq(bp_backend_fill(&p, 1, bp_class_of(256)), 1);
+	cr_assert_eq(bp_backend_fill(&p, 1, bp_class_of(256), &heap), 1);
 	cr_assert_neq(p, blocks_of_256[23], "the last is the first: it was still in the tcache");
 }
 
@@ -266,7 +268,7 @@ Test(backend, the_range_is_for_blocks_alone_and_taken_in_small_steps)
 	start((size_t)4096 * MIB);
 	cr_assert_eq(atomic_load(&bp_range.used), 0, "jemalloc's own data lies in it");
 	for (int i = 0; i < 600; i++)
-		cr_assert_not_null(bp_backend_one(bp_class_of(MIB), false));
+		cr_assert_not_null(bp_backend_one(bp_class_of(MIB), false, &heap));
 	cr_assert_leq(atomic_load(&bp_range.used), 664 * MIB, "%zu MiB for 600", atomic_load(&bp_range.used) >> 20);
 }
 
@@ -275,9 +277,9 @@ Test(backend, the_range_is_for_blocks_alone_and_taken_in_small_steps)
 Test(backend, releases_are_told_of_blocks_over_the_cap_outside, .timeout = 60)
 {
 	start((size_t)64 * MIB);
-	cr_assert(bp_range_has(bp_backend_large(40 * MIB, 1, false)));
+	cr_assert(bp_range_has(bp_backend_large(40 * MIB, 1, false, &heap)));
 	cr_assert_not(atomic_load(&bp_range.incomplete));
-	void *p = bp_backend_large(40 * MIB, 1, false);
+	void *p = bp_backend_large(40 * MIB, 1, false, &heap);
 	cr_assert_not_null(p);
 	cr_assert_not(bp_range_has(p));
 	cr_assert(atomic_load(&bp_range.incomplete), "their release would be taken for foreign");
@@ -291,11 +293,11 @@ Test(backend, where_the_range_is_full_another_cpus_arena_is_asked)
 		cr_skip_test("one CPU only");
 	start((size_t)128 * MIB);
 	u_pin(u_cpu(0));
-	void *p = bp_backend_large(100 * MIB, 1, false);
+	void *p = bp_backend_large(100 * MIB, 1, false, &heap);
 	cr_assert(bp_range_has(p));
 	bp_backend_large_free(p);
 	u_pin(u_cpu(1));
-	void *q = bp_backend_large(90 * MIB, 1, false);
+	void *q = bp_backend_large(90 * MIB, 1, false, &heap);
 	cr_assert(bp_range_has(q), "it lies outside, though the range has room");
 	bp_backend_large_free(q);
 }
@@ -307,7 +309,7 @@ Test(backend, where_the_range_is_full_blocks_come_from_outside, .timeout = 60)
 	start((size_t)64 * MIB);
 	cr_assert_not(atomic_load(&bp_range.incomplete));
 	do {
-		p = bp_backend_one(bp_class_of(4 * MIB), false);
+		p = bp_backend_one(bp_class_of(4 * MIB), false, &heap);
 		cr_assert_not_null(p);
 	} while (bp_range_has(p) && ++within < 100);
 	cr_assert_geq(within, 4);
@@ -315,7 +317,7 @@ Test(backend, where_the_range_is_full_blocks_come_from_outside, .timeout = 60)
 	cr_assert(atomic_load(&bp_range.incomplete), "releases would take it for foreign");
 	memset(p, 1, 4 * MIB);
 	bp_pass_free(p);
-	p = bp_backend_large(30 * MIB, 1, true);
+	p = bp_backend_large(30 * MIB, 1, true, &heap);
 	cr_assert_not_null(p);
 	cr_assert_not(bp_range_has(p));
 	cr_assert(bp_backend_large_free(p));
@@ -332,11 +334,11 @@ static void intrude(int signal)
 	if (!bp_backend_busy())
 		return;
 	atomic_fetch_add(&met, 1);
-	if (bp_backend_fill(&p, 1, bp_class_of(512)) != 0 || bp_backend_one(bp_class_of(65536), false) != NULL ||
-	    bp_backend_large(100000, 1, false) != NULL || bp_backend_give_back(&p, 1, 3) || bp_backend_large_free(p) ||
-	    bp_backend_large_resize(p, 1))
+	if (bp_backend_fill(&p, 1, bp_class_of(512), &heap) != 0 || bp_backend_one(bp_class_of(65536), false, &heap) != NULL ||
+	    bp_backend_large(100000, 1, false, &heap) != NULL || bp_backend_give_back(&p, 1, 3, &heap) || bp_backend_large_free(p) ||
+	    bp_backend_large_resize(p, 1, &heap))
 		atomic_fetch_add(&let_in, 1);
-	bp_backend_purge();
+	bp_backend_purge(&heap);
 	bp_backend_decay();
 	bp_backend_trim();
 }
@@ -349,10 +351,10 @@ Test(backend, handlers_that_come_into_it_are_refused, .timeout = 60)
 	signal(SIGALRM, intrude);
 	setitimer(ITIMER_REAL, &often, NULL);
 	for (uint64_t start = u_now_us(); u_now_us() < start + 300000 || (met < 20 && u_now_us() < start + 20000000);) {
-		size_t n = bp_backend_fill(blocks, 200, bp_class_of(512));
+		size_t n = bp_backend_fill(blocks, 200, bp_class_of(512), &heap);
 		cr_assert_gt(n, 0);
-		cr_assert(bp_backend_give_back(blocks, n, bp_class_of(512)));
-		bp_backend_purge();
+		cr_assert(bp_backend_give_back(blocks, n, bp_class_of(512), &heap));
+		bp_backend_purge(&heap);
 	}
 	setitimer(ITIMER_REAL, &never, NULL);
 	cr_assert_geq(atomic_load(&met), 20, "no signal came while the thread was inside");
@@ -371,7 +373,7 @@ Test(backend, a_child_leaves_alone_what_the_explicit_tcache_held)
 	start_with_blocks();
 	cr_assert_eq(give_back_four_and_take_one(), blocks_of_256[23], "the explicit tcache was not used");
 	bp_backend_child();
-	size_t n = bp_backend_fill(again, 8, bp_class_of(256));
+	size_t n = bp_backend_fill(again, 8, bp_class_of(256), &heap);
 	for (size_t i = 0; i < n; i++)
 		for (int old = 20; old < 23; old++)
 			cr_assert_neq(again[i], blocks_of_256[old], "it came from the parent's tcache");
@@ -381,7 +383,7 @@ static void *fill_all_the_time(void *argument)
 {
 	void *blocks[64];
 	while (!stop)
-		bp_backend_give_back(blocks, bp_backend_fill(blocks, 64, bp_class_of(512)), bp_class_of(512));
+		bp_backend_give_back(blocks, bp_backend_fill(blocks, 64, bp_class_of(512), &heap), bp_class_of(512), &heap);
 	return argument;
 }
 

@@ -130,13 +130,13 @@ Test(giveback, inside_jemalloc_it_is_put_off, .timeout = 60)
 	u_acquire(blocks, 25, U_SIZE);
 	queue(&U_POOL->over, blocks, 10, U_SIZE);
 	atomic_fetch_add(&U_POOL->counts[u_class(U_SIZE)].released, 5); /* which the handler gives back */
-	large = bp_backend_large(1 << 20, 1, false);
+	large = bp_backend_large(1 << 20, 1, false, &U_POOL->heap);
 	cr_assert_eq(bp_range_start_of(large), u_class(1 << 20) + 1);
 	signal(SIGALRM, intrude);
 	setitimer(ITIMER_REAL, &often, NULL);
 	for (uint64_t start = u_now_us(); atomic_load(&met) == 0 && u_now_us() < start + 20000000;) {
-		size_t n = bp_backend_fill(others, 64, u_class(512));
-		bp_backend_give_back(others, n, u_class(512));
+		size_t n = bp_backend_fill(others, 64, u_class(512), &U_POOL->heap);
+		bp_backend_give_back(others, n, u_class(512), &U_POOL->heap);
 	}
 	setitimer(ITIMER_REAL, &never, NULL);
 	cr_assert_eq(atomic_load(&met), 1, "no signal came while the thread was inside");

@@ -71,7 +71,7 @@ Test(range, it_ends_where_its_reservation_does)
 	char *last = bp_range_carve(NULL, BP_PAGE, BP_PAGE);
 	cr_assert_eq(last, bp_range.base + bp_range.reserved - BP_PAGE);
 	memset(last, 1, BP_PAGE);
-	bp_range_note_large(last, BP_PAGE, BP_TAG_HUGE);
+	bp_range_note_large(last, BP_PAGE, BP_TAG_HUGE, BP_OWNER_NONE);
 	cr_assert_eq(bp_range_start_of(last), BP_TAG_HUGE);
 	cr_assert_null(bp_range_carve(NULL, BP_PAGE, BP_PAGE));
 	cr_assert_eq(atomic_load(&bp_range.used), bp_range.reserved);
@@ -84,7 +84,7 @@ Test(range, it_shrinks_to_what_is_asked_for_but_keeps_what_is_used)
 	char *p = bp_range_carve(NULL, 10 * MIB, BP_PAGE), *table = (char *)bp_range.table;
 	size_t table_bytes = bp_range.reserved / BP_PAGE * sizeof(uint32_t);
 	memset(p, 7, 10 * MIB);
-	bp_range_note_large(p, 10 * MIB, BP_TAG_HUGE);
+	bp_range_note_large(p, 10 * MIB, BP_TAG_HUGE, BP_OWNER_NONE);
 	bp_range_shrink((size_t)512 * MIB);
 	cr_assert_eq(bp_range.reserved, 256 * MIB, "it can't grow");
 	bp_range_shrink(101 * MIB);
@@ -94,7 +94,7 @@ Test(range, it_shrinks_to_what_is_asked_for_but_keeps_what_is_used)
 	char *last = bp_range_carve(NULL, 90 * MIB, BP_PAGE);
 	cr_assert_eq(last, p + 10 * MIB);
 	memset(last, 8, 90 * MIB);
-	bp_range_note_large(last + 90 * MIB - BP_PAGE, BP_PAGE, BP_TAG_HUGE);
+	bp_range_note_large(last + 90 * MIB - BP_PAGE, BP_PAGE, BP_TAG_HUGE, BP_OWNER_NONE);
 	cr_assert_eq(bp_range_start_of(last + 90 * MIB - BP_PAGE), BP_TAG_HUGE);
 	cr_assert_null(bp_range_carve(NULL, BP_PAGE, BP_PAGE));
 	bp_range_shrink(0);
@@ -110,7 +110,7 @@ static void *carve_till_it_is_full(void *argument)
 	char *p;
 	while ((p = bp_range_carve(NULL, 64 * BP_PAGE, BP_PAGE)) != NULL) {
 		memset(p, 1, 64 * BP_PAGE);
-		bp_range_note_large(p, 64 * BP_PAGE, BP_TAG_HUGE);
+		bp_range_note_large(p, 64 * BP_PAGE, BP_TAG_HUGE, BP_OWNER_NONE);
 	}
 	return argument;
 }
@@ -183,7 +183,7 @@ Test(range, threads_that_carve_at_once_get_different_pieces)
 static void check_slab(char *p, unsigned class, unsigned by)
 {
 	size_t size = bp_class_size(class), bytes = bp_classes[class].slab_pages * BP_PAGE;
-	bp_range_note_slab(p + by * size, class);
+	bp_range_note_slab(p + by * size, class, BP_OWNER_NONE);
 	for (size_t at = 0; at < bytes; at++) {
 		unsigned tag = bp_range_start_of(p + at), expected = at % size == 0 ? class + 1 : 0;
 		cr_assert_eq(tag, expected, "class %u by block %u: tag %u at %zu", class, by, tag, at);
@@ -217,7 +217,7 @@ Test(range, a_slab_replaces_what_its_pages_held_before)
 			char *p = bp_range_carve(NULL, 64 * BP_PAGE, BP_PAGE);
 			size_t bytes = bp_classes[old].slab_pages * BP_PAGE;
 			for (size_t at = 0; at + bytes <= 64 * BP_PAGE; at += bytes)
-				bp_range_note_slab(p + at, old);
+				bp_range_note_slab(p + at, old, BP_OWNER_NONE);
 			check_slab(p, class, bp_classes[class].slab_blocks / 2);
 		}
 }
@@ -231,8 +231,8 @@ Test(range, a_large_block_starts_at_its_first_byte_only)
 		char *p = bp_range_carve(NULL, bytes + BP_PAGE, BP_PAGE);
 		/* Small slabs were there before, and behind it one stays. */
 		for (size_t at = 0; at < bytes + BP_PAGE; at += BP_PAGE)
-			bp_range_note_slab(p + at, 1);
-		bp_range_note_large(p, bytes, tag);
+			bp_range_note_slab(p + at, 1, BP_OWNER_NONE);
+		bp_range_note_large(p, bytes, tag, BP_OWNER_NONE);
 		cr_assert_eq(bp_range_start_of(p), tag);
 		for (size_t at = 8; at < bytes; at += at < 2 * BP_PAGE ? 8 : 1000)
 			cr_assert_eq(bp_range_start_of(p + at), 0, "tag %u: a block starts at %zu", tag, at);
@@ -249,7 +249,7 @@ Test(range, a_block_is_of_one_class_whatever_else_would_fit)
 	for (unsigned class = 1; class < BP_CLASS_COUNT_SLAB; class++) {
 		size_t size = bp_class_size(class);
 		char *p = bp_range_carve(NULL, 16 * BP_PAGE, BP_PAGE);
-		bp_range_note_slab(p, class);
+		bp_range_note_slab(p, class, BP_OWNER_NONE);
 		for (unsigned block = 0; block < bp_classes[class].slab_blocks; block += 1 + block / 8)
 			for (unsigned tag = 1; tag <= BP_TAG_HUGE; tag++)
 				cr_assert_eq(bp_range_starts_as(tag, p + block * size), tag == class + 1,
@@ -264,7 +264,7 @@ Test(range, what_is_purged_reads_as_zero_and_is_no_block_any_more)
 	size_t bytes = bp_classes[class].slab_pages * BP_PAGE;
 	char *p = bp_range_carve(NULL, 3 * bytes, BP_PAGE);
 	for (size_t at = 0; at < 3 * bytes; at += bytes)
-		bp_range_note_slab(p + at, class);
+		bp_range_note_slab(p + at, class, BP_OWNER_NONE);
 	memset(p, 1, 3 * bytes);
 	cr_assert(bp_range_purge(p + bytes, bytes));
 	for (size_t at = 0; at < bytes; at += 16)
@@ -280,8 +280,8 @@ Test(range, a_block_of_80_MiB_clears_its_own_entries_and_no_others)
 	enum { BEFORE = 37, BYTES = 80 * MIB };
 	char *p = bp_range_carve(NULL, BEFORE * BP_PAGE + BYTES + BP_PAGE, BP_PAGE), *block = p + BEFORE * BP_PAGE;
 	for (size_t at = 0; at <= BEFORE * BP_PAGE + BYTES; at += BP_PAGE)
-		bp_range_note_slab(p + at, 1);
-	bp_range_note_large(block, BYTES, BP_TAG_HUGE);
+		bp_range_note_slab(p + at, 1, BP_OWNER_NONE);
+	bp_range_note_large(block, BYTES, BP_TAG_HUGE, BP_OWNER_NONE);
 	for (char *at = p; at < block; at += BP_PAGE)
 		cr_assert_eq(bp_range_start_of(at), 2, "an entry before it is gone");
 	cr_assert_eq(bp_range_start_of(block), BP_TAG_HUGE);
@@ -296,7 +296,7 @@ Test(range, a_page_belongs_to_the_block_that_reaches_it)
 	unsigned class = bp_class_of(20480);
 	char *p = bp_range_carve(NULL, 16 * BP_PAGE, BP_PAGE);
 	cr_assert_eq(bp_range_around(p), 0);
-	bp_range_note_large(p + BP_PAGE, 20480, class + 1);
+	bp_range_note_large(p + BP_PAGE, 20480, class + 1, BP_OWNER_NONE);
 	cr_assert_eq(bp_range_around(p + 10), 0);
 	cr_assert_eq(bp_range_around(p + BP_PAGE + 10), class + 1);
 	cr_assert_eq(bp_range_around(p + BP_PAGE + 20479), class + 1);

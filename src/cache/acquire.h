@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Ways of getting blocks beside the hit path and its misses (pool.h).
+ */
+#ifndef BP_CACHE_ACQUIRE_H
+#define BP_CACHE_ACQUIRE_H
+
+#include "cache/pool.h"
+
+/* Over the cap, or aligned to more than a page. */
+void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero);
+
+/* Sets how many blocks of the class epochs leave cached, and fetches what is missing to it. How many of them are cached
+ * now; where that is fewer, errno is ENOMEM, or ENOTSUP: this class passes through. */
+size_t bp_pool_prefill(struct bp_pool *pool, unsigned class, size_t count);
+
+/* In the child of a fork. */
+void bp_acquire_child(void);
+
+#endif
