@@ -218,7 +218,7 @@ int bufpool_class_stats_get(struct bufpool_class_stats *out, struct bufpool *poo
 typedef void bufpool_write_fn(void *ctx, const char *text);
 
 /* Writes the statistics as text, with "J" in opts as JSON, with "M" as OpenMetrics. write NULL: standard error.
- * Allocates nothing; `write` may. */
+ * Named pools have a line each. Allocates nothing; `write` may, but must not destroy a pool. */
 BUFPOOL_API void bufpool_stats_print(bufpool_write_fn *write, void *ctx, const char *opts);
 
 /* ---- options ---- */

@@ -232,9 +232,7 @@ void bp_pools_destroy(struct bp_pool *pool)
 
 /* ---- visits ---- */
 
-typedef void visit_fn(struct bp_pool *pool, void *ctx);
-
-static void each(visit_fn *visit, void *ctx, bool bare)
+void bp_pools_visit(bp_pools_visit_fn *visit, void *ctx, bool bare)
 {
 	int last = atomic_load_explicit(&top, memory_order_relaxed);
 	for (int id = 1; id <= last; id++) {
@@ -268,7 +266,7 @@ void bp_pools_poll(struct bp_pool *from, uint64_t now_ms, uint64_t epoch_ms)
 		return;
 	if (from != &bp_default_pool)
 		poll(&bp_default_pool, from);
-	each(poll, from, false);
+	bp_pools_visit(poll, from, false);
 }
 
 static void tick(struct bp_pool *pool, void *ctx)
@@ -280,7 +278,7 @@ static void tick(struct bp_pool *pool, void *ctx)
 
 int bp_pools_tick(int ms)
 {
-	each(tick, &ms, true);
+	bp_pools_visit(tick, &ms, true);
 	return ms;
 }
 
@@ -301,7 +299,7 @@ size_t bp_pools_trim(struct bp_pool *from)
 	struct trim t = { from, 0 };
 	if (from != &bp_default_pool)
 		trim(&bp_default_pool, &t);
-	each(trim, &t, false);
+	bp_pools_visit(trim, &t, false);
 	return t.bytes;
 }
 
@@ -312,7 +310,7 @@ static void set_mode(struct bp_pool *pool, void *passing)
 
 void bp_pools_set_mode(bool passing)
 {
-	each(set_mode, &passing, false);
+	bp_pools_visit(set_mode, &passing, false);
 }
 
 /* Nobody else is there. Pools that were just coming or going stay as they are: their numbers are lost to the child. */

@@ -55,6 +55,10 @@ struct bp_pool *bp_pools_owner(const void *p);
 
 /* ---- visits, by whoever looks after the others' time ---- */
 
+/* Every pool but the default one; bare: those as well. A pool does not end while it is visited. */
+typedef void bp_pools_visit_fn(struct bp_pool *pool, void *ctx);
+void bp_pools_visit(bp_pools_visit_fn *visit, void *ctx, bool bare);
+
 /* At the end of an epoch of `from`'s: looks whether other pools' have ended, once an epoch in all. Bare pools are left
  * alone: their users' functions are not called from somebody else's calls. */
 void bp_pools_poll(struct bp_pool *from, uint64_t now_ms, uint64_t epoch_ms);
