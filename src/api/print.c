@@ -167,12 +167,22 @@ static void pool_as_json(struct bp_pool *pool, void *ctx)
 	end_line(o);
 }
 
-/* One field of all pools: OpenMetrics wants a metric's samples together. */
+static void metric_type(struct out *o, size_t field)
+{
+	bp_text_add(&o->t, "# TYPE bufpool_pool_");
+	bp_text_add(&o->t, fields[field].name);
+	bp_text_add(&o->t, fields[field].grows ? " counter" : " gauge");
+	end_line(o);
+}
+
+/* One field of all pools: OpenMetrics wants a metric's samples together, and its type before the first. */
 static void pool_as_metric(struct bp_pool *pool, void *ctx)
 {
 	struct out *o = ctx;
 	struct bufpool_stats s;
 	bp_stats_collect(&s, pool);
+	if (o->rows++ == 0)
+		metric_type(o, o->field);
 	bp_text_add(&o->t, "bufpool_pool_");
 	bp_text_add(&o->t, fields[o->field].name);
 	bp_text_add(&o->t, fields[o->field].grows ? "_total{pool=\"" : "{pool=\"");
@@ -187,11 +197,8 @@ static void print_pool_metrics(struct out *o)
 	EACH_FIELD(i) {
 		if (!is_of_pools(fields[i].name))
 			continue;
-		bp_text_add(&o->t, "# TYPE bufpool_pool_");
-		bp_text_add(&o->t, fields[i].name);
-		bp_text_add(&o->t, fields[i].grows ? " counter" : " gauge");
-		end_line(o);
 		o->field = i;
+		o->rows = 0;
 		bp_pools_visit(pool_as_metric, o, false);
 	}
 }
