@@ -32,5 +32,7 @@ void t_codec_same(const struct t_codec *codec);
 void t_codec_own_pool(const struct t_codec *codec);
 /* Each refused request is either reported or done without; at least half of the runs are reported. */
 void t_codec_refusals(const struct t_codec *codec);
+/* The same where packing ends the process, as the library means it to. */
+void t_codec_unpack_refusals(const struct t_codec *codec);
 
 #endif
