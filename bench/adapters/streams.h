@@ -8,6 +8,8 @@
 
 #include "workload.h"
 
+#include <bufpool/bufpool.h>
+
 #define BENCH_MESSAGES 64
 
 struct bench_input {
@@ -17,6 +19,17 @@ struct bench_input {
 
 static struct bench_input bench_messages[BENCH_MESSAGES], bench_whole;
 static unsigned char bench_packed[1 << 20], bench_unpacked[1 << 20];
+
+/* For what allocates more than the default pool keeps. */
+static inline struct bufpool *bench_large_pool(void)
+{
+	const struct bufpool_conf conf = { .size = sizeof(conf), .name = "large", .cap = 4u << 20 };
+	struct bufpool *pool;
+
+	if (bufpool_create(&pool, &conf))
+		bench_fail("no pool");
+	return pool;
+}
 
 /* Half of `size` to one and a half of it each, cut out of one text. */
 static inline void bench_prepare_streams(size_t size)
