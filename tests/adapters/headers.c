@@ -26,6 +26,14 @@ static void write_source(const char *header, const char *language)
 	cr_assert_eq(fclose(f), 0);
 }
 
+/* Those for C++ only end in .hpp. */
+static bool is_header(const char *name, const char *language)
+{
+	const char *dot = strrchr(name, '.');
+
+	return dot && (!strcmp(dot, ".h") || (!strcmp(dot, ".hpp") && !strcmp(language, ".cc")));
+}
+
 /* A source of its own for each header. */
 static void write_sources(const char *language)
 {
@@ -37,9 +45,7 @@ static void write_sources(const char *language)
 	strcpy(directory, "/tmp/bufpool-adapters-XXXXXX");
 	cr_assert_not_null(mkdtemp(directory));
 	while ((entry = readdir(dir))) {
-		const char *dot = strrchr(entry->d_name, '.');
-
-		if (!dot || strcmp(dot, ".h"))
+		if (!is_header(entry->d_name, language))
 			continue;
 		write_source(entry->d_name, language);
 		count++;
