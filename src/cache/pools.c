@@ -111,7 +111,7 @@ static int create(struct bp_pool **out, int from, int to, int (*set_up)(struct b
 static int set_up_named(struct bp_pool *pool, const void *argument)
 {
 	const struct bp_pool_rules *rules = argument;
-	struct bp_text t = { .data = pool->name, .size = sizeof(pool->name) - 1 };
+	struct bp_text t = { .data = pool->name, .size = sizeof(pool->name) };
 	bp_text_add(&t, rules->name == NULL ? "" : rules->name);
 	pool->cap = rules->cap == 0 ? bp_default_pool.cap : rules->cap;
 	pool->budget = rules->budget;
