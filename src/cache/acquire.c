@@ -14,6 +14,7 @@
 #include "cache/acquire.h"
 #include "cache/block.h"
 #include "cache/epoch.h"
+#include "cache/giveback.h"
 #include "cache/misuse.h"
 #include "cache/options.h"
 #include "cache/policy.h"
@@ -34,14 +35,26 @@ static void *out_of_memory(void)
 	return NULL;
 }
 
+/* Who goes to jemalloc, and may wait there anyway, does what polls left undone because another thread was in it. */
+static void give_back(struct bp_pool *pool)
+{
+	if (bp_unlikely(bp_giveback_is_due(pool)))
+		bp_giveback_some(pool);
+}
+
 /* A shared counter would cost a pass more than the rest of it: each thread adds its own in rows of BP_PASS_ROW, and looks
  * at the clock then. */
 static void end_row(struct bp_pool *pool)
 {
 	add(&pool->passed, bp_thread.passed);
 	bp_thread.passed = 0;
-	if (atomic_load_explicit(&pool->state, memory_order_acquire) == BP_POOL_READY)
-		bp_epoch_poll(pool, bp_percpu_enter(pool->slabs, bp_pool_epoch(pool)), 0);
+	if (atomic_load_explicit(&pool->state, memory_order_acquire) != BP_POOL_READY)
+		return;
+	uint32_t epoch = bp_pool_epoch(pool);
+	bp_epoch_poll(pool, bp_percpu_enter(pool->slabs, epoch), 0);
+	if (bp_pool_epoch(pool) != epoch)
+		bp_backend_decay_all();
+	give_back(pool);
 }
 
 static void count_pass(struct bp_pool *pool)
@@ -356,8 +369,10 @@ void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
 	if (p == NULL) {
 		bp_epoch_poll(pool, cpu, class);
 		p = from_cache(pool, cpu, class);
-		if (p == NULL)
+		if (p == NULL) {
+			give_back(pool);
 			return from_backend(pool, cpu, class, zero);
+		}
 	}
 	if (zero)
 		memset(p, 0, bp_class_size(class));
@@ -377,6 +392,7 @@ void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bo
 void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero)
 {
 	bp_epoch_poll(pool, -1, 0);
+	give_back(pool);
 	void *p;
 	int tries = 0;
 	while ((p = bp_backend_large(n, alignment, zero, &pool->heap)) == NULL)

@@ -139,7 +139,7 @@ static bool rotate(struct bp_pool *pool)
 			      memory_order_relaxed);
 	atomic_store_explicit(&pool->drained, 0, memory_order_relaxed);
 	if (pool == &bp_default_pool)
-		bp_backend_decay();
+		atomic_store_explicit(&pool->decay_due, true, memory_order_relaxed);
 	return true;
 }
 
@@ -196,7 +196,8 @@ void bp_epoch_poll(struct bp_pool *pool, int cpu, unsigned class)
 	if (cpu >= 0)
 		retire(pool, cpu);
 	drain_some(pool);
-	if (bp_giveback_is_due(pool))
+	/* Where a thread is inside jemalloc, and may have been stopped there, only who goes there anyway gives back. */
+	if (bp_giveback_is_due(pool) && !bp_backend_entered())
 		bp_giveback_some(pool);
 }
 
@@ -232,7 +233,13 @@ static bool anything_cached(struct bp_pool *pool)
 
 int bp_epoch_tick(struct bp_pool *pool)
 {
+	uint32_t epoch = bp_pool_epoch(pool);
 	bp_epoch_poll(pool, own_cpu(pool), 0);
+	/* Whoever calls this may wait. */
+	if (pool == &bp_default_pool && bp_pool_epoch(pool) != epoch)
+		bp_backend_decay_all();
+	if (bp_giveback_is_due(pool))
+		bp_giveback_some(pool);
 	if (bp_giveback_is_due(pool) || atomic_load_explicit(&pool->drained, memory_order_relaxed) < pool->slabs.cpus)
 		return 0;
 	if (!anything_cached(pool))

@@ -110,6 +110,9 @@ static bool free_deferred(struct bp_pool *pool)
 
 bool bp_giveback_step(struct bp_pool *pool)
 {
+	if (atomic_load_explicit(&pool->decay_due, memory_order_relaxed) &&
+	    atomic_exchange_explicit(&pool->decay_due, false, memory_order_relaxed))
+		bp_backend_decay();
 	if (purge_if(pool, BP_PURGE_BYTES))
 		return true;
 	if (give_back(pool, &pool->over, true) || give_back(pool, bp_pool_queue(pool, bp_pool_epoch(pool)), false) ||
@@ -141,7 +144,7 @@ bool bp_giveback_is_due(struct bp_pool *pool)
 {
 	return !bp_level_is_empty(&pool->over) || !bp_level_is_empty(bp_pool_queue(pool, bp_pool_epoch(pool))) ||
 	       atomic_load_explicit(&pool->purge_debt, memory_order_relaxed) != 0 || !bp_stack_is_empty(&pool->deferred) ||
-	       bp_inherit_is_due(pool);
+	       atomic_load_explicit(&pool->decay_due, memory_order_relaxed) || bp_inherit_is_due(pool);
 }
 
 void bp_giveback_all(struct bp_pool *pool)

@@ -11,7 +11,7 @@
 bool bp_giveback_step(struct bp_pool *pool);
 /* Steps, for as long as the policy allows a slow path to take. */
 void bp_giveback_some(struct bp_pool *pool);
-/* Is anything queued or owed? Two loads. */
+/* Is anything queued or owed? A few loads. */
 bool bp_giveback_is_due(struct bp_pool *pool);
 /* Until nothing is queued and all is purged. */
 void bp_giveback_all(struct bp_pool *pool);

@@ -99,6 +99,7 @@ struct bp_pool {
 	/* Bytes in use or on CPUs' stacks, and their peaks in this epoch and the last. */
 	_Atomic int64_t outside __attribute__((aligned(BP_LINE)));
 	_Atomic int64_t peak, last_peak;
+	_Atomic bool decay_due;        /* the epoch has ended for jemalloc's own arenas as well */
 	_Atomic bool giving;           /* somebody gives back: the others have no need to wait for jemalloc with it */
 	_Atomic uint64_t purge_debt;   /* bytes given back to jemalloc and not yet to the kernel */
 	_Atomic uint64_t prefilled_bytes;

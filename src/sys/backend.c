@@ -102,6 +102,32 @@ bool bp_backend_busy(void)
 	return bp_guard.inside;
 }
 
+/* Threads that are inside jemalloc for the pools' arenas and may hold its mutexes: a hit that comes by a duty leaves it to
+ * others then (bp_backend_entered). Advice only, so relaxed. What passes through has other arenas and is not counted. */
+static _Atomic unsigned entered;
+static __thread bool is_in __attribute__((tls_model("initial-exec")));
+
+static bool enter(void)
+{
+	if (!bp_guard_enter())
+		return false;
+	is_in = true;
+	atomic_fetch_add_explicit(&entered, 1, memory_order_relaxed);
+	return true;
+}
+
+static void leave(void)
+{
+	atomic_fetch_sub_explicit(&entered, 1, memory_order_relaxed);
+	is_in = false;
+	bp_guard_leave();
+}
+
+bool bp_backend_entered(void)
+{
+	return atomic_load_explicit(&entered, memory_order_relaxed) != 0;
+}
+
 /* ---- arenas and their hooks ---- */
 
 static void *hook_alloc(extent_hooks_t *hooks, void *at, size_t bytes, size_t alignment, bool *zero, bool *commit,
@@ -220,7 +246,7 @@ bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 	/* jemalloc starts itself on the first call, and may start threads, whose stacks' bookkeeping comes from here: not
 	 * yet under the guard. */
 	size_t page = size_setting("arenas.page");
-	if (!bp_guard_enter())
+	if (!enter())
 		return false;
 	size_t length = 2, size;
 	bool wants_pass = page != BP_PAGE || has_reason_to_pass();
@@ -245,7 +271,7 @@ bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 	large_arena_count = cpus < ARENAS_MAX ? cpus : ARENAS_MAX;
 	for (unsigned i = 0; i < ARENAS_MAX; i++)
 		atomic_store_explicit(&large_arenas[i], NO_ARENA, memory_order_relaxed);
-	bp_guard_leave();
+	leave();
 	if (decay != (ssize_t)decay_ms)
 		bp_backend_set_decay(decay_ms);
 	*heap = (struct bp_heap){ .arena = pool_arena == NO_ARENA ? 0 : pool_arena, .owner = heap->owner };
@@ -256,10 +282,10 @@ bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 
 bool bp_backend_heap_create(struct bp_heap *heap, int owner)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return false;
 	unsigned arena = heap->arena != 0 ? heap->arena : create_arena(false);
-	bp_guard_leave();
+	leave();
 	if (arena == NO_ARENA)
 		return false;
 	heap->arena = arena;
@@ -277,11 +303,11 @@ static void on_arena(size_t *mib, unsigned arena)
 
 bool bp_backend_heap_drop(struct bp_heap *heap)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return false;
 	on_arena(reset_mib, heap->arena);
 	on_arena(purge_mib, heap->arena);
-	bp_guard_leave();
+	leave();
 	for (unsigned class = 0; class < BP_CLASS_COUNT; class++)
 		if (atomic_load_explicit(&heap->holes[class], memory_order_relaxed) != 0)
 			atomic_store_explicit(&heap->holes[class], 0, memory_order_relaxed);
@@ -290,7 +316,7 @@ bool bp_backend_heap_drop(struct bp_heap *heap)
 
 void bp_backend_set_decay(unsigned decay_ms)
 {
-	if (!sets_decay || !bp_guard_enter())
+	if (!sets_decay || !enter())
 		return;
 	ssize_t soon = decay_ms;
 	unsigned arenas = 0;
@@ -300,7 +326,7 @@ void bp_backend_set_decay(unsigned decay_ms)
 	for (unsigned i = 0; i < arenas; i++)
 		if (i != pool_arena)
 			set_of_arena(i, "dirty_decay_ms", &soon, sizeof(soon)); /* fails where there is none yet */
-	bp_guard_leave();
+	leave();
 }
 
 const char *bp_backend_name(void)
@@ -342,10 +368,10 @@ unsigned bp_backend_slab_blocks(unsigned class)
 	unsigned blocks = atomic_load_explicit(&known[class], memory_order_relaxed);
 	if (bp_likely(blocks != 0))
 		return blocks;
-	if (!bp_guard_enter())
+	if (!enter())
 		return bp_classes[class].slab_blocks;
 	blocks = ask_slab_blocks(class);
-	bp_guard_leave();
+	leave();
 	atomic_store_explicit(&known[class], (uint16_t)blocks, memory_order_relaxed);
 	return blocks;
 }
@@ -402,7 +428,7 @@ static uint32_t take_holes(struct bp_heap *heap, unsigned class, uint32_t n)
 
 size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap *heap)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return 0;
 	unsigned whole = bp_backend_slab_blocks(class);
 	size_t wanted = take_holes(heap, class, (uint32_t)count);
@@ -415,13 +441,13 @@ size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap 
 		got = fill_outside(out, class);
 	for (size_t i = 0; i < got; i++)
 		note(out[i], class, heap);
-	bp_guard_leave();
+	leave();
 	return got;
 }
 
 void *bp_backend_one(unsigned class, bool zero, struct bp_heap *heap)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return NULL;
 	int flags = MALLOCX_TCACHE_NONE | alignment_flag(class) | (zero ? MALLOCX_ZERO : 0);
 	void *p = je_mallocx(bp_class_size(class), flags | MALLOCX_ARENA(heap->arena));
@@ -429,13 +455,13 @@ void *bp_backend_one(unsigned class, bool zero, struct bp_heap *heap)
 		p = je_mallocx(bp_class_size(class), flags);
 	if (p != NULL)
 		note(p, class, heap);
-	bp_guard_leave();
+	leave();
 	return p;
 }
 
 bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class, struct bp_heap *heap)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return false;
 	size_t size = bp_class_size(class);
 	bool mine = size < 1024 && !heap->whole && !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
@@ -450,7 +476,7 @@ bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class, str
 		atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
 	if (size <= SMALL_MAX)
 		atomic_fetch_add_explicit(&heap->holes[class], (uint32_t)count, memory_order_relaxed);
-	bp_guard_leave();
+	leave();
 	return true;
 }
 
@@ -508,7 +534,7 @@ static void *large_of_default(size_t n, int flags)
 
 void *bp_backend_large(size_t n, size_t alignment, bool zero, struct bp_heap *heap)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return NULL;
 	int flags = MALLOCX_TCACHE_NONE | alignment_for(n, alignment) | (zero ? MALLOCX_ZERO : 0);
 	n = n < 16 ? 16 : n; /* no block of the range is of the 8-byte class */
@@ -521,30 +547,30 @@ void *bp_backend_large(size_t n, size_t alignment, bool zero, struct bp_heap *he
 		p = je_mallocx(n, flags);
 	if (p != NULL)
 		note_large(p, je_sallocx(p, 0), alignment, heap);
-	bp_guard_leave();
+	leave();
 	return p;
 }
 
 bool bp_backend_large_free(void *p)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return false;
 	if (bp_range_has(p))
 		bp_range_forget(p, BP_PAGE);
 	je_dallocx(p, MALLOCX_TCACHE_NONE);
-	bp_guard_leave();
+	leave();
 	return true;
 }
 
 bool bp_backend_large_resize(void *p, size_t n, struct bp_heap *heap)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return false;
 	bool aligned = bp_range_has(p) && bp_range_start_of(p) == BP_TAG_HUGE && je_sallocx(p, 0) <= BP_CLASS_SIZE_MAX;
 	/* The block is what a new one of n bytes would be, or it stays as it was: blocks of slabs can't shrink. */
 	size_t got = je_xallocx(p, n, 0, 0);
 	note_large(p, got, aligned ? 2 * BP_PAGE : 1, heap);
-	bp_guard_leave();
+	leave();
 	return got == je_nallocx(n, alignment_for(n, 1));
 }
 
@@ -572,32 +598,49 @@ size_t bp_backend_good_size(size_t n)
 
 void bp_backend_purge(struct bp_heap *heap)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return;
 	on_arena(purge_mib, heap->arena);
-	bp_guard_leave();
+	leave();
+}
+
+static void flush_tcache(void)
+{
+	if (atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire))
+		return;
+	unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
+	if (id != UINT32_MAX)
+		je_mallctlbymib(flush_mib, 2, NULL, NULL, &id, sizeof(id));
+	atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
 }
 
 void bp_backend_decay(void)
 {
-	if (!bp_guard_enter())
+	if (!enter())
+		return;
+	for (unsigned i = 0; i < large_arena_count; i++) {
+		unsigned arena = atomic_load_explicit(&large_arenas[i], memory_order_acquire);
+		if (arena != NO_ARENA)
+			on_arena(decay_mib, arena);
+	}
+	flush_tcache();
+	leave();
+}
+
+void bp_backend_decay_all(void)
+{
+	if (!enter())
 		return;
 	on_arena(decay_mib, MALLCTL_ARENAS_ALL);
-	if (!atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire)) {
-		unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
-		if (id != UINT32_MAX)
-			je_mallctlbymib(flush_mib, 2, NULL, NULL, &id, sizeof(id));
-		atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
-	}
-	bp_guard_leave();
+	leave();
 }
 
 void bp_backend_trim(void)
 {
-	if (!bp_guard_enter())
+	if (!enter())
 		return;
 	on_arena(purge_mib, MALLCTL_ARENAS_ALL);
-	bp_guard_leave();
+	leave();
 }
 
 void bp_backend_print_stats(void)
@@ -611,12 +654,13 @@ void bp_backend_child(void)
 	 * blocks are lost to this process, at most what one fill keeps ready. */
 	atomic_store_explicit(&tcache, UINT32_MAX, memory_order_relaxed);
 	atomic_flag_clear_explicit(&tcache_taken, memory_order_relaxed);
+	atomic_store_explicit(&entered, is_in, memory_order_relaxed);
 }
 
 void bp_backend_stats(struct bp_backend_stats *out)
 {
 	*out = (struct bp_backend_stats){ 0 };
-	if (!bp_guard_enter())
+	if (!enter())
 		return;
 	uint64_t epoch = 1;
 	je_mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch));
@@ -625,7 +669,7 @@ void bp_backend_stats(struct bp_backend_stats *out)
 	out->metadata = size_setting("stats.metadata");
 	out->resident = size_setting("stats.resident");
 	out->mapped = size_setting("stats.mapped");
-	bp_guard_leave();
+	leave();
 }
 
 /* ---- fork ----

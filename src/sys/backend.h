@@ -47,6 +47,8 @@ void bp_backend_configure(const char *configuration, void (*message)(void *ctx, 
 const char *bp_backend_name(void);
 
 bool bp_backend_busy(void);
+/* Is any thread inside jemalloc for a pool? Whoever must not wait for another thread then stays out of it. */
+bool bp_backend_entered(void);
 
 /* ---- the pooled classes ---- */
 
@@ -75,8 +77,10 @@ size_t bp_backend_good_aligned_size(size_t n, size_t alignment);
 
 /* One bounded step of giving freed pages to the kernel: call after each so many bytes given back. */
 void bp_backend_purge(struct bp_heap *heap);
-/* Lets the arenas of large blocks decay, flushes what the fills keep ready. Once an epoch. */
+/* Lets the arenas of blocks over the cap decay, flushes what the fills keep ready. Once an epoch. */
 void bp_backend_decay(void);
+/* Lets all arenas decay, those that what passes through comes from, too: may wait for any thread. */
+void bp_backend_decay_all(void);
 /* What the embedded jemalloc calls instead of pthread_atfork. */
 int bp_jemalloc_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 /* After fork, in the child: drops helpers that another thread may have held. */
