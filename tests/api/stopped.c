@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EPOCH_MS = 40, ROUND_MS = 50, WATCHDOG_S = 5, HELD = 24, SIZE = 3000, MOST = 400 };
+enum { EPOCH_MS = 40, ROUND_MS = 50, WATCHDOG_S = 5, HELD = 24, MOST = 400 };
 
 static sem_t stopped;
 static int gate[2];
@@ -66,7 +66,7 @@ static void *wander(void *arg)
 }
 
 /* Releases and acquires while the other one stands. */
-static unsigned long go_on(void **held)
+static unsigned long go_on(void **held, size_t size)
 {
 	int64_t end = t_now_ns() + ROUND_MS * 1000000ll;
 	unsigned long pairs = 0;
@@ -74,13 +74,13 @@ static unsigned long go_on(void **held)
 	do {
 		for (int i = 0; i < HELD; i++, pairs++) {
 			bufpool_release(held[i]);
-			held[i] = bufpool_acquire(SIZE);
+			held[i] = bufpool_acquire(size);
 		}
 	} while (t_now_ns() < end);
 	return pairs;
 }
 
-static void rounds(unsigned count)
+static void rounds(unsigned count, size_t size)
 {
 	void *held[HELD];
 	pthread_t thread;
@@ -92,7 +92,7 @@ static void rounds(unsigned count)
 	cr_assert_eq(bufpool_option_set("epoch_ms", "40"), 0);
 	t_pin(t_cpu(0));
 	for (int i = 0; i < HELD; i++)
-		held[i] = bufpool_acquire(SIZE);
+		held[i] = bufpool_acquire(size);
 	pthread_create(&thread, NULL, wander, NULL);
 	for (unsigned i = 0; i < count; i++) {
 		usleep(200 + 37 * (i % 50));
@@ -100,7 +100,7 @@ static void rounds(unsigned count)
 		while (sem_wait(&stopped) != 0)
 			;
 		alarm(WATCHDOG_S);
-		pairs += go_on(held);
+		pairs += go_on(held, size);
 		alarm(0);
 		cr_assert_eq(write(gate[1], "", 1), 1);
 	}
@@ -112,6 +112,13 @@ static void rounds(unsigned count)
 
 Test(stopped, S24_a_thread_stopped_anywhere_delays_no_hit_and_no_release, .timeout = 120)
 {
-	t_need_pool(SIZE);
-	rounds(60);
+	t_need_pool(3000);
+	rounds(30, 3000);
+}
+
+/* Of those that the portable mode keeps as well, whose operations on a CPU's stack take a lock: without waiting for it. */
+Test(stopped, S24_nor_of_large_blocks_in_either_mode, .timeout = 120)
+{
+	t_need_pool(40000);
+	rounds(30, 40000);
 }

@@ -234,6 +234,30 @@ Test(threads, S11_affinity_storm)
 	storm(8, 40000);
 }
 
+/* The pool starts while the process may use one CPU, and the others come later. */
+Test(threads, S11_more_cpus_than_at_start)
+{
+	enum { PAIRS = 10000 };
+
+	if (t_cpu(1) < 0)
+		cr_skip_test("needs two CPUs");
+	int first = t_cpu(0), second = t_cpu(1);
+	t_pin(first);
+	bufpool_release(bufpool_acquire(40000));
+	t_need_pool(40000);
+	for (int cpu = 0; cpu < 2; cpu++) {
+		t_pin(cpu == 0 ? first : second);
+		uint64_t before = t_class(40000).hits;
+		for (int i = 0; i < PAIRS; i++) {
+			void *p = bufpool_acquire(40000);
+			cr_assert_not_null(p);
+			*(volatile char *)p = 1;
+			bufpool_release(p);
+		}
+		cr_assert_geq(t_class(40000).hits - before, PAIRS - PAIRS / 100, "CPU %d", cpu);
+	}
+}
+
 /* A block outlives the thread that acquired it. */
 static void *leave(void *argument)
 {

@@ -328,7 +328,7 @@ Test(percpu, threads_without_a_registration_have_no_cpu)
 	cr_assert_eq(bp_thread.rseq, own);
 }
 
-Test(percpu, a_cpu_that_is_numbered_beyond_what_is_possible_is_none)
+Test(percpu, S11_a_cpu_numbered_beyond_what_is_possible_is_none)
 {
 	EACH_MODE(s) {
 		struct bp_slabs fewer = s.slabs;
