@@ -18,7 +18,8 @@
 /* XML_ParserCreate(encoding), or where sep is not NULL XML_ParserCreateNS(encoding, *sep). NULL: out of memory. */
 static inline XML_Parser bufpool_expat_create(const XML_Char *encoding, const XML_Char *sep)
 {
-	const XML_Memory_Handling_Suite suite = { bufpool_hook_malloc, bufpool_hook_realloc, bufpool_hook_free };
+	/* The pool's own functions: one jump less than its hooks. */
+	const XML_Memory_Handling_Suite suite = { bufpool_acquire, bufpool_hook_realloc, bufpool_release };
 
 	return XML_ParserCreate_MM(encoding, &suite, sep);
 }
