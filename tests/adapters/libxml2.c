@@ -115,7 +115,7 @@ Test(libxml2, text_for_the_caller_goes_to_xmlFree)
 	cr_assert_eq(t_out(), before + 1);
 	xmlFree(text);
 	text = xmlStrdup((const xmlChar *)"a copy");
-	cr_assert(bufpool_owns(text));
+	cr_assert_eq(t_out(), before + 1);
 	xmlFree(text);
 	text = (xmlChar *)xmlMemStrdup("the hook's own");
 	cr_assert_str_eq((const char *)text, "the hook's own");
