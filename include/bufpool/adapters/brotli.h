@@ -7,9 +7,9 @@
  *
  *	BrotliDecoderState *decoder = bufpool_brotli_decoder_create(NULL);
  *
- * What they allocate: a decoder some blocks of up to 64 KiB and a window as large as the stream says, up to 16 MB; an encoder
- * from 100 kB (quality 0) to some MB (window and hashes). What is over the cap of the pool, 64 KiB in the default one, isn't
- * kept: bufpool_create with a cap of up to 4 MiB makes a pool that keeps the rest. Where a decoder gets no memory it says so;
+ * What they allocate: a decoder some 20 kB and a window as large as the text, up to 16 MB; an encoder 9 kB at quality 0, above
+ * a table of 256 KiB to 2 MiB by quality, and 9 MB more where the text is long. What is over the cap of the pool, 64 KiB in
+ * the default one, isn't kept: give encoders a pool of their own, whose cap is 4 MiB (bufpool_create). Where a decoder gets no memory it says so;
  * the encoder of 1.0.9, as Debian builds it, calls exit(1), with these hooks as without.
  *
  * Who frees: BrotliEncoderDestroyInstance, BrotliDecoderDestroyInstance, everything; what the TakeOutput functions return
