@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * See backend.h. The one file that includes jemalloc's header.
+ * See backend.h. Arenas, hooks and settings: arena.c; what passes the pool by: pass.c.
  *
  * Invariants: every call that can take one of jemalloc's mutexes runs under the guard (pass.h); every block of the
  * range has its page table entry before it leaves this file; an arena is always named together with a tcache choice
@@ -14,21 +14,14 @@
  *   - Blocks with pages of their own are always asked for page-aligned: by default jemalloc would put them at a random
  *     cache line of their first page, and a release could not be checked.
  *
- * Order to read: arenas, hooks, fills, large blocks, time, passing through.
+ * Order to read: start, heaps, fills, large blocks, time.
  */
 #include "sys/backend.h"
 
-#if BP_JEMALLOC_EMBEDDED
-#include "sys/jemalloc_names.h"
-#else
-#define JEMALLOC_NO_DEMANGLE /* keep the je_ names after the header as well */
-#endif
-#include <jemalloc/jemalloc.h>
-
-#include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
+#include "sys/arena.h"
+#include "sys/jemalloc.h"
 #include "sys/pass.h"
 #include "sys/range.h"
 #include "sys/text.h"
@@ -37,29 +30,7 @@ enum {
 	ARENAS_MAX = 64,       /* for blocks over the cap: one a CPU, then shared */
 	SMALL_MAX = 14336,     /* jemalloc's largest slab class with 4 KiB pages */
 	JEMALLOC_DECAY_MS = 10000, /* its default */
-	TCACHE_BYTES = 128 << 10, /* more than a thread's cache takes */
-	RETAIN_LIMIT = 32 << 20 /* of address space that an arena takes ahead */
 };
-
-/* With the shared jemalloc a preloaded malloc is found before jemalloc's own: only the names that it alone has are safe. */
-#if !BP_JEMALLOC_EMBEDDED
-#undef je_calloc
-#undef je_realloc
-#define je_calloc(count, size) je_mallocx((count) * (size) == 0 ? 1 : (count) * (size), MALLOCX_ZERO)
-#define je_realloc(p, n) je_rallocx(p, n, 0)
-
-void *bp_raw_malloc(size_t n)
-{
-	return je_mallocx(n == 0 ? 1 : n, 0);
-}
-
-void bp_raw_free(void *p)
-{
-	je_dallocx(p, 0);
-}
-#endif
-
-#define NO_ARENA UINT32_MAX
 
 /* How the embedded jemalloc is set up; MALLOC_CONF overrules it. No caches of its own for threads that don't ask (pass.h).
  * Four pages where a slab would be one (two for 16 bytes, which then has all the blocks that a slab may have): each slab
@@ -71,11 +42,7 @@ void bp_raw_free(void *p)
 const char *je_malloc_conf = PRESET;
 #endif
 
-/* Layouts that jemalloc's experimental mallctls take; a version with others answers EINVAL, and the plain way is used. */
-struct create_configuration {
-	extent_hooks_t *hooks;
-	bool metadata_use_hooks;
-};
+/* The layout that this experimental mallctl takes; see can_batch. */
 struct batch_packet {
 	void **blocks;
 	size_t count;
@@ -83,19 +50,16 @@ struct batch_packet {
 	int flags;
 };
 
-static unsigned pool_arena = NO_ARENA; /* the default pool's */
+static unsigned pool_arena = BP_NO_ARENA; /* the default pool's */
 static _Atomic unsigned large_arenas[ARENAS_MAX];
 static unsigned large_arena_count = 1;
 static size_t batch_mib[2], purge_mib[3], decay_mib[3], reset_mib[3], flush_mib[2];
 static bool can_batch;
 static bool limited;      /* memory may be refused, as of the start */
-static bool wants_tcache; /* for what passes through: unless the user has said not to */
 static bool sets_decay; /* the user has not said how long pages may lie */
 
 static _Atomic unsigned tcache = UINT32_MAX; /* the explicit one; UINT32_MAX: none */
 static atomic_flag tcache_taken = ATOMIC_FLAG_INIT;
-
-__thread struct bp_guard bp_guard __attribute__((tls_model("initial-exec")));
 
 bool bp_backend_busy(void)
 {
@@ -128,76 +92,6 @@ bool bp_backend_entered(void)
 	return atomic_load_explicit(&entered, memory_order_relaxed) != 0;
 }
 
-/* ---- arenas and their hooks ---- */
-
-static void *hook_alloc(extent_hooks_t *hooks, void *at, size_t bytes, size_t alignment, bool *zero, bool *commit,
-			unsigned arena)
-{
-	(void)hooks, (void)arena;
-	void *piece = bp_range_carve(at, bytes, alignment);
-	if (piece != NULL)
-		*zero = *commit = true;
-	return piece;
-}
-
-static bool hook_purge(extent_hooks_t *hooks, void *start, size_t all, size_t offset, size_t bytes, unsigned arena)
-{
-	(void)hooks, (void)all, (void)arena;
-	return !bp_range_purge((char *)start + offset, bytes);
-}
-
-static bool hook_split(extent_hooks_t *hooks, void *start, size_t all, size_t a, size_t b, bool committed, unsigned arena)
-{
-	(void)hooks, (void)start, (void)all, (void)a, (void)b, (void)committed, (void)arena;
-	return false;
-}
-
-static bool hook_merge(extent_hooks_t *hooks, void *a, size_t size_a, void *b, size_t size_b, bool committed,
-		       unsigned arena)
-{
-	(void)hooks, (void)a, (void)size_a, (void)b, (void)size_b, (void)committed, (void)arena;
-	return false;
-}
-
-/* No dalloc, no decommit: address space is never given back, and jemalloc retains it. A hook that refuses each time
- * would make every decay deregister and reregister the extent. */
-static extent_hooks_t hooks = {
-	.alloc = hook_alloc,
-	.purge_forced = hook_purge,
-	.split = hook_split,
-	.merge = hook_merge,
-};
-
-static bool set_of_arena(unsigned arena, const char *name, void *value, size_t size)
-{
-	size_t mib[3], length = 3;
-	char path[64] = "arena.0.";
-	strcat(path, name);
-	if (je_mallctlnametomib(path, mib, &length) != 0)
-		return false;
-	mib[1] = arena;
-	return je_mallctlbymib(mib, length, NULL, NULL, value, size) == 0;
-}
-
-static unsigned create_arena(bool decays)
-{
-	unsigned arena = NO_ARENA;
-	size_t size = sizeof(arena);
-	extent_hooks_t *own = &hooks;
-	struct create_configuration how = { &hooks, false };
-	/* The plain form would carve 2 MiB of the range for the arena's own metadata. */
-	if (je_mallctl("experimental.arenas_create_ext", &arena, &size, &how, sizeof(how)) != 0 &&
-	    je_mallctl("arenas.create", &arena, &size, &own, sizeof(own)) != 0)
-		return NO_ARENA;
-	size_t limit = RETAIN_LIMIT;
-	ssize_t never = -1, at_once = 0;
-	set_of_arena(arena, "retain_grow_limit", &limit, sizeof(limit));
-	set_of_arena(arena, "muzzy_decay_ms", &at_once, sizeof(at_once));
-	if (!decays)
-		set_of_arena(arena, "dirty_decay_ms", &never, sizeof(never));
-	return arena;
-}
-
 static unsigned create_tcache(void)
 {
 	unsigned made = UINT32_MAX;
@@ -205,25 +99,12 @@ static unsigned create_tcache(void)
 	return je_mallctl("tcache.create", &made, &size, NULL, 0) == 0 ? made : UINT32_MAX;
 }
 
-static bool bool_setting(const char *name)
-{
-	bool value = false;
-	size_t size = sizeof(value);
-	return je_mallctl(name, &value, &size, NULL, 0) == 0 && value;
-}
-
-static size_t size_setting(const char *name)
-{
-	size_t value = 0, size = sizeof(value);
-	return je_mallctl(name, &value, &size, NULL, 0) == 0 ? value : 0;
-}
-
 /* Profiles, junk and zeroes are jemalloc's work on each call: hits would escape it. */
 static bool has_reason_to_pass(void)
 {
 	const char *junk = "false";
 	size_t size = sizeof(junk);
-	return bool_setting("opt.prof") || bool_setting("opt.zero") ||
+	return bp_arena_setting_is("opt.prof") || bp_arena_setting_is("opt.zero") ||
 	       (je_mallctl("opt.junk", &junk, &size, NULL, 0) == 0 && strcmp(junk, "false") != 0);
 }
 
@@ -245,14 +126,14 @@ bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 {
 	/* jemalloc starts itself on the first call, and may start threads, whose stacks' bookkeeping comes from here: not
 	 * yet under the guard. */
-	size_t page = size_setting("arenas.page");
+	size_t page = bp_arena_setting("arenas.page");
 	if (!enter())
 		return false;
 	size_t length = 2, size;
 	bool wants_pass = page != BP_PAGE || has_reason_to_pass();
 	const char *settings = bp_os_environment("MALLOC_CONF");
 	limited = bp_os_is_limited();
-	wants_tcache = settings == NULL || strstr(settings, "tcache:false") == NULL;
+	bp_pass_start(settings == NULL || strstr(settings, "tcache:false") == NULL);
 	can_batch = je_mallctlnametomib("experimental.batch_alloc", batch_mib, &length) == 0 && length == 2;
 	length = 3;
 	je_mallctlnametomib("arena.0.purge", purge_mib, &length);
@@ -266,16 +147,16 @@ bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 	size = sizeof(decay);
 	bool known = je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0;
 	sets_decay = known && (decay == JEMALLOC_DECAY_MS || decay == (ssize_t)decay_ms);
-	pool_arena = wants_pass ? NO_ARENA : create_arena(false);
+	pool_arena = wants_pass ? BP_NO_ARENA : bp_arena_create(false);
 	unsigned cpus = bp_os_possible_cpus();
 	large_arena_count = cpus < ARENAS_MAX ? cpus : ARENAS_MAX;
 	for (unsigned i = 0; i < ARENAS_MAX; i++)
-		atomic_store_explicit(&large_arenas[i], NO_ARENA, memory_order_relaxed);
+		atomic_store_explicit(&large_arenas[i], BP_NO_ARENA, memory_order_relaxed);
 	leave();
 	if (decay != (ssize_t)decay_ms)
 		bp_backend_set_decay(decay_ms);
-	*heap = (struct bp_heap){ .arena = pool_arena == NO_ARENA ? 0 : pool_arena, .owner = heap->owner };
-	return pool_arena != NO_ARENA;
+	*heap = (struct bp_heap){ .arena = pool_arena == BP_NO_ARENA ? 0 : pool_arena, .owner = heap->owner };
+	return pool_arena != BP_NO_ARENA;
 }
 
 /* ---- heaps of named pools ---- */
@@ -284,9 +165,9 @@ bool bp_backend_heap_create(struct bp_heap *heap, int owner)
 {
 	if (!enter())
 		return false;
-	unsigned arena = heap->arena != 0 ? heap->arena : create_arena(false);
+	unsigned arena = heap->arena != 0 ? heap->arena : bp_arena_create(false);
 	leave();
-	if (arena == NO_ARENA)
+	if (arena == BP_NO_ARENA)
 		return false;
 	heap->arena = arena;
 	heap->owner = owner;
@@ -294,19 +175,12 @@ bool bp_backend_heap_create(struct bp_heap *heap, int owner)
 	return true;
 }
 
-static void on_arena(size_t *mib, unsigned arena)
-{
-	size_t own[3] = { mib[0], arena, mib[2] };
-	if (arena != 0)
-		je_mallctlbymib(own, 3, NULL, NULL, NULL, 0);
-}
-
 bool bp_backend_heap_drop(struct bp_heap *heap)
 {
 	if (!enter())
 		return false;
-	on_arena(reset_mib, heap->arena);
-	on_arena(purge_mib, heap->arena);
+	bp_arena_do(reset_mib, heap->arena);
+	bp_arena_do(purge_mib, heap->arena);
 	leave();
 	for (unsigned class = 0; class < BP_CLASS_COUNT; class++)
 		if (atomic_load_explicit(&heap->holes[class], memory_order_relaxed) != 0)
@@ -325,7 +199,7 @@ void bp_backend_set_decay(unsigned decay_ms)
 	je_mallctl("arenas.dirty_decay_ms", NULL, NULL, &soon, sizeof(soon)); /* of those to come */
 	for (unsigned i = 0; i < arenas; i++)
 		if (i != pool_arena)
-			set_of_arena(i, "dirty_decay_ms", &soon, sizeof(soon)); /* fails where there is none yet */
+			bp_arena_set(i, "dirty_decay_ms", &soon, sizeof(soon)); /* fails where there is none yet */
 	leave();
 }
 
@@ -494,10 +368,10 @@ static unsigned large_arena(void)
 {
 	_Atomic unsigned *slot = &large_arenas[bp_os_cpu() % large_arena_count];
 	unsigned arena = atomic_load_explicit(slot, memory_order_acquire);
-	if (arena != NO_ARENA)
+	if (arena != BP_NO_ARENA)
 		return arena;
-	unsigned made = create_arena(true);
-	if (made == NO_ARENA)
+	unsigned made = bp_arena_create(true);
+	if (made == BP_NO_ARENA)
 		return pool_arena;
 	/* Two threads at once: the second arena stays unused; it costs its metadata. */
 	if (atomic_compare_exchange_strong_explicit(slot, &arena, made, memory_order_acq_rel, memory_order_acquire))
@@ -526,7 +400,7 @@ static void *large_of_default(size_t n, int flags)
 	void *p = je_mallocx(n, flags | MALLOCX_ARENA(large_arena()));
 	for (unsigned i = 0; p == NULL && i < large_arena_count; i++) {
 		unsigned arena = atomic_load_explicit(&large_arenas[i], memory_order_acquire);
-		if (arena != NO_ARENA)
+		if (arena != BP_NO_ARENA)
 			p = je_mallocx(n, flags | MALLOCX_ARENA(arena));
 	}
 	return p != NULL ? p : je_mallocx(n, flags | MALLOCX_ARENA(pool_arena));
@@ -541,7 +415,7 @@ void *bp_backend_large(size_t n, size_t alignment, bool zero, struct bp_heap *he
 	void *p = NULL;
 	if (heap->whole)
 		p = je_mallocx(n, flags | MALLOCX_ARENA(heap->arena));
-	else if (pool_arena != NO_ARENA)
+	else if (pool_arena != BP_NO_ARENA)
 		p = large_of_default(n, flags);
 	if (p == NULL && !heap->whole)
 		p = je_mallocx(n, flags);
@@ -600,7 +474,7 @@ void bp_backend_purge(struct bp_heap *heap)
 {
 	if (!enter())
 		return;
-	on_arena(purge_mib, heap->arena);
+	bp_arena_do(purge_mib, heap->arena);
 	leave();
 }
 
@@ -620,8 +494,8 @@ void bp_backend_decay(void)
 		return;
 	for (unsigned i = 0; i < large_arena_count; i++) {
 		unsigned arena = atomic_load_explicit(&large_arenas[i], memory_order_acquire);
-		if (arena != NO_ARENA)
-			on_arena(decay_mib, arena);
+		if (arena != BP_NO_ARENA)
+			bp_arena_do(decay_mib, arena);
 	}
 	flush_tcache();
 	leave();
@@ -631,7 +505,7 @@ void bp_backend_decay_all(void)
 {
 	if (!enter())
 		return;
-	on_arena(decay_mib, MALLCTL_ARENAS_ALL);
+	bp_arena_do(decay_mib, MALLCTL_ARENAS_ALL);
 	leave();
 }
 
@@ -639,7 +513,7 @@ void bp_backend_trim(void)
 {
 	if (!enter())
 		return;
-	on_arena(purge_mib, MALLCTL_ARENAS_ALL);
+	bp_arena_do(purge_mib, MALLCTL_ARENAS_ALL);
 	leave();
 }
 
@@ -664,153 +538,10 @@ void bp_backend_stats(struct bp_backend_stats *out)
 		return;
 	uint64_t epoch = 1;
 	je_mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch));
-	out->allocated = size_setting("stats.allocated");
-	out->active = size_setting("stats.active");
-	out->metadata = size_setting("stats.metadata");
-	out->resident = size_setting("stats.resident");
-	out->mapped = size_setting("stats.mapped");
+	out->allocated = bp_arena_setting("stats.allocated");
+	out->active = bp_arena_setting("stats.active");
+	out->metadata = bp_arena_setting("stats.metadata");
+	out->resident = bp_arena_setting("stats.resident");
+	out->mapped = bp_arena_setting("stats.mapped");
 	leave();
-}
-
-/* ---- fork ----
- *
- * jemalloc takes its mutexes before a fork, so that the child finds them free. A signal handler that forks while its thread
- * is inside jemalloc would wait for itself there: the handlers are then left out. The parent goes on as it would have; the
- * child has what glibc gives it as well, a heap in the middle of a call, with which it can exec. */
-
-#if BP_JEMALLOC_EMBEDDED
-static void (*fork_prepare)(void), (*fork_parent)(void), (*fork_child)(void);
-static __thread bool left_out __attribute__((tls_model("initial-exec")));
-
-static void before_fork(void)
-{
-	left_out = bp_guard.inside;
-	if (!left_out)
-		fork_prepare();
-}
-
-static void after_fork(void)
-{
-	if (!left_out)
-		fork_parent();
-}
-
-static void in_child(void)
-{
-	if (!left_out)
-		fork_child();
-}
-
-int bp_jemalloc_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
-{
-	fork_prepare = prepare;
-	fork_parent = parent;
-	fork_child = child;
-	return pthread_atfork(before_fork, after_fork, in_child);
-}
-#endif
-
-/* ---- straight to jemalloc ---- */
-
-static void *refuse(void)
-{
-	errno = ENOMEM;
-	return NULL;
-}
-
-void bp_pass_begin(void)
-{
-	if (bp_guard.cached || !bp_guard_enter())
-		return;
-	/* jemalloc 5.3.0 does not notice that it got no memory for a thread's cache, and crashes in it later. So a thread
-	 * does without for good where memory may be refused, or is: it is tried first where jemalloc will ask. */
-	bool on = true;
-	int flags = MALLOCX_ARENA(0) | MALLOCX_TCACHE_NONE;
-	void *room = wants_tcache && !bp_os_is_limited() ? je_mallocx(TCACHE_BYTES, flags) : NULL;
-	if (room != NULL) {
-		je_dallocx(room, flags);
-		je_mallctl("thread.tcache.enabled", NULL, NULL, &on, sizeof(on));
-	}
-	bp_guard.cached = true;
-	bp_guard_leave();
-}
-
-void *bp_pass_calloc(size_t n)
-{
-	if (!bp_pass_enter())
-		return refuse();
-	void *p = je_calloc(1, bp_pass_size(n));
-	bp_guard_leave();
-	return p;
-}
-
-void *bp_pass_aligned(size_t alignment, size_t n)
-{
-	if (!bp_pass_enter())
-		return refuse();
-	void *p = je_mallocx(n == 0 ? 1 : n, MALLOCX_LG_ALIGN(__builtin_ctzl(alignment)));
-	bp_guard_leave();
-	return p;
-}
-
-void *bp_pass_realloc(void *p, size_t n)
-{
-	if (!bp_pass_enter())
-		return refuse();
-	void *fresh = je_realloc(p, bp_pass_size(n));
-	bp_guard_leave();
-	return fresh;
-}
-
-bool bp_jemalloc_is_plain(size_t *alignment, bool *zero, int flags)
-{
-	*alignment = (size_t)1 << (flags & 0x3f);
-	*zero = (flags & MALLOCX_ZERO) != 0;
-	return (flags & ~(0x3f | MALLOCX_ZERO)) == 0;
-}
-
-void *bp_jemalloc_mallocx(size_t n, int flags)
-{
-	bp_pass_begin();
-	return je_mallocx(n, flags);
-}
-
-void *bp_jemalloc_rallocx(void *p, size_t n, int flags)
-{
-	return je_rallocx(p, n, flags);
-}
-
-size_t bp_jemalloc_xallocx(void *p, size_t n, size_t extra, int flags)
-{
-	return je_xallocx(p, n, extra, flags);
-}
-
-void bp_jemalloc_dallocx(void *p, int flags)
-{
-	je_dallocx(p, flags);
-}
-
-size_t bp_jemalloc_nallocx(size_t n, int flags)
-{
-	return je_nallocx(n, flags);
-}
-
-int bp_jemalloc_mallctl(const char *name, void *old, size_t *old_size, void *value, size_t size)
-{
-	return je_mallctl(name, old, old_size, value, size);
-}
-
-int bp_jemalloc_nametomib(const char *name, size_t *mib, size_t *length)
-{
-	return je_mallctlnametomib(name, mib, length);
-}
-
-int bp_jemalloc_bymib(const size_t *mib, size_t length, void *old, size_t *old_size, void *value, size_t size)
-{
-	return je_mallctlbymib(mib, length, old, old_size, value, size);
-}
-
-void bp_jemalloc_stats_print(void (*write)(void *, const char *), void *ctx, const char *opts)
-{
-	je_malloc_stats_print(write, ctx, opts);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The jemalloc backend: what the pool takes blocks from and gives them back to. backend.c is the one file that includes
- * jemalloc's header; whether that jemalloc is embedded or shared is known there alone.
+ * The jemalloc backend: what the pool takes blocks from and gives them back to. Only files of sys/ know that it is jemalloc, through
+ * sys/jemalloc.h, the one file that includes its header and knows whether it is embedded or shared.
  *
  * Every block remains a plain jemalloc pointer. Blocks of the pooled classes come from one arena of ours, blocks over the
  * cap from one arena for each CPU; the extent hooks of both carve bp_range, whose page table is kept here. Where the

@@ -52,6 +52,8 @@ static inline int *bp_guard_errno(void)
 /* Threads start without a cache of jemalloc's own: beside a pool it is of no use and costs each thread three pages. What
  * passes through needs it, and gets it here. */
 void bp_pass_begin(void) BP_HIDDEN __attribute__((cold));
+/* Before the first: whether threads are to have one at all. */
+void bp_pass_start(bool with_tcache) BP_HIDDEN;
 
 static inline bool bp_pass_enter(void)
 {
@@ -60,7 +62,7 @@ static inline bool bp_pass_enter(void)
 	return bp_guard_enter();
 }
 
-/* jemalloc's malloc and free. With the shared one a preloaded malloc would be found under these names: backend.c then
+/* jemalloc's malloc and free. With the shared one a preloaded malloc would be found under these names: pass.c then
  * defines them by names that jemalloc alone has. */
 #if BP_JEMALLOC_EMBEDDED
 void *bp_raw_malloc(size_t n) __asm__("bp_je_malloc") BP_HIDDEN;

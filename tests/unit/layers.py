@@ -78,7 +78,7 @@ def guard_errors(path, lines):
 def jemalloc_errors(files):
     users = [path for path, lines in files
              if any(INCLUDE.match(line) and 'jemalloc/jemalloc' in line for line in lines)]
-    return [] if users == ['src/sys/backend.c'] else ['jemalloc.h is included by ' + (', '.join(users) or 'nobody')]
+    return [] if users == ['src/sys/jemalloc.h'] else ['jemalloc.h is included by ' + (', '.join(users) or 'nobody')]
 
 
 def stale_exceptions(files):
@@ -101,7 +101,7 @@ def self_test():
         ('public header', layer_errors('src/cache/x.h', ['#include "bufpool/bufpool.h"'])),
         ('conditionals', conditional_errors('src/cache/x.h', bad)),
         ('guards', guard_errors('src/cache/x.h', bad[3:])),
-        ('jemalloc', jemalloc_errors([('src/sys/backend.c', ['#include <jemalloc/jemalloc.h>']),
+        ('jemalloc', jemalloc_errors([('src/sys/jemalloc.h', ['#include <jemalloc/jemalloc.h>']),
                                       ('src/api/x.c', ['#include <jemalloc/jemalloc.h>'])])),
     ) if len(errors) != 1]
 
