@@ -19,7 +19,7 @@
  * and can't tell that it came too late. */
 static inline void bufpool_libevent_install_process(void)
 {
-	event_set_mem_functions(bufpool_hook_malloc, bufpool_hook_realloc, bufpool_hook_free);
+	event_set_mem_functions(bufpool_acquire, bufpool_hook_realloc, bufpool_release);
 }
 
 #endif

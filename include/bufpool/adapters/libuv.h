@@ -61,7 +61,7 @@ static inline void bufpool_libuv_release(const uv_buf_t *buf)
  * uv_loop_new's loop to uv_loop_delete. */
 static inline int bufpool_libuv_install_process(void)
 {
-	return uv_replace_allocator(bufpool_hook_malloc, bufpool_hook_realloc, bufpool_hook_calloc, bufpool_hook_free);
+	return uv_replace_allocator(bufpool_acquire, bufpool_hook_realloc, bufpool_hook_calloc, bufpool_release);
 }
 
 #endif

@@ -23,7 +23,7 @@
 static inline int bufpool_sqlite3_install_process(void)
 {
 	static const sqlite3_mem_methods methods = {
-		bufpool_hook_int_malloc, bufpool_hook_free, bufpool_hook_int_realloc, bufpool_hook_int_size,
+		bufpool_hook_int_malloc, bufpool_release, bufpool_hook_int_realloc, bufpool_hook_int_size,
 		bufpool_hook_int_roundup, bufpool_hook_int_init, bufpool_hook_int_shutdown, NULL,
 	};
 
