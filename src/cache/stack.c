@@ -30,7 +30,7 @@ static struct link *links;
 static void *(*rows)[BP_MAGAZINE_SLOTS];
 static struct bp_stack free_list;
 static _Atomic uint32_t free_count;
-static uint32_t table_size;
+static _Atomic uint32_t table_size;
 static _Atomic uint32_t used = 1;      /* magazines ever taken; 0 is none */
 static _Atomic uint32_t committed = 0; /* below this, rows and links are there */
 static atomic_flag committing = ATOMIC_FLAG_INIT;
@@ -38,10 +38,10 @@ static atomic_flag purging = ATOMIC_FLAG_INIT;
 
 bool bp_magazines_start(size_t magazines)
 {
-	table_size = magazines < MAGAZINES_MAX ? (uint32_t)(magazines & ~(size_t)(COMMIT - 1)) : MAGAZINES_MAX;
-	size_t link_bytes = bp_round_up(table_size * sizeof(struct link), BP_PAGE);
-	size_t row_bytes = (size_t)table_size * ROW_BYTES;
-	if (table_size == 0)
+	uint32_t size = magazines < MAGAZINES_MAX ? (uint32_t)(magazines & ~(size_t)(COMMIT - 1)) : MAGAZINES_MAX;
+	size_t link_bytes = bp_round_up(size * sizeof(struct link), BP_PAGE);
+	size_t row_bytes = (size_t)size * ROW_BYTES;
+	if (size == 0)
 		return false;
 	char *space = bp_os_reserve(link_bytes, BP_PAGE);
 	char *more = space == NULL ? NULL : bp_os_reserve(row_bytes, BP_PAGE);
@@ -52,42 +52,60 @@ bool bp_magazines_start(size_t magazines)
 	}
 	links = (struct link *)space;
 	rows = (void *(*)[BP_MAGAZINE_SLOTS])more;
+	atomic_store_explicit(&table_size, size, memory_order_seq_cst);
 	return true;
+}
+
+/* Ends the table there, or behind what may be being committed now: what the last value of `committed` leads to. Who
+ * starts from a later one finds the new end, for both sides look at one after the other (seq_cst; see commit). */
+static uint32_t end_table(uint32_t now, size_t wanted)
+{
+	uint32_t from, size;
+	do {
+		from = atomic_load_explicit(&committed, memory_order_seq_cst);
+		size = from + COMMIT > wanted ? from + COMMIT : (uint32_t)wanted;
+		size = size < now ? size : now;
+		atomic_store_explicit(&table_size, size, memory_order_seq_cst);
+	} while (atomic_load_explicit(&committed, memory_order_seq_cst) != from);
+	return size;
 }
 
 void bp_magazines_shrink(size_t magazines)
 {
-	if (links == NULL)
-		return;
 	while (atomic_flag_test_and_set_explicit(&committing, memory_order_acquire))
 		sched_yield();
-	uint32_t least = atomic_load_explicit(&committed, memory_order_relaxed);
-	size_t size = magazines & ~(size_t)(COMMIT - 1);
-	size = size > least ? size : least;
-	if (size < table_size) {
+	uint32_t now = atomic_load_explicit(&table_size, memory_order_relaxed);
+	size_t wanted = magazines & ~(size_t)(COMMIT - 1);
+	uint32_t size = wanted < now ? end_table(now, wanted) : now;
+	if (size < now) {
 		size_t link_bytes = bp_round_up(size * sizeof(struct link), BP_PAGE);
-		size_t now = bp_round_up(table_size * sizeof(struct link), BP_PAGE);
-		bp_os_unmap(rows + size, (table_size - size) * ROW_BYTES);
-		if (link_bytes < now)
-			bp_os_unmap((char *)links + link_bytes, now - link_bytes);
-		table_size = (uint32_t)size;
+		size_t before = bp_round_up(now * sizeof(struct link), BP_PAGE);
+		bp_os_unmap(rows + size, (size_t)(now - size) * ROW_BYTES);
+		if (link_bytes < before)
+			bp_os_unmap((char *)links + link_bytes, before - link_bytes);
 	}
 	atomic_flag_clear_explicit(&committing, memory_order_release);
 }
 
-/* Try-lock: who doesn't get it does without a new magazine this time. */
-static bool commit_more(void)
+/* Those from `from` on, a value of `committed`. Any number of threads may do it at once, and a handler in the middle of
+ * it: all do the same, and the first to have done it says so. */
+static void commit(uint32_t from)
 {
-	if (links == NULL || atomic_flag_test_and_set_explicit(&committing, memory_order_acquire))
-		return false;
-	uint32_t from = atomic_load_explicit(&committed, memory_order_relaxed);
-	bool done = from + COMMIT <= table_size && bp_os_commit(rows + from, (size_t)COMMIT * ROW_BYTES);
-	if (done && from * sizeof(struct link) % BP_PAGE == 0)
-		done = bp_os_commit(links + from, BP_PAGE);
-	if (done)
-		atomic_store_explicit(&committed, from + COMMIT, memory_order_release);
+	if (from + COMMIT > atomic_load_explicit(&table_size, memory_order_seq_cst) ||
+	    !bp_os_commit(rows + from, (size_t)COMMIT * ROW_BYTES) ||
+	    (from * sizeof(struct link) % BP_PAGE == 0 && !bp_os_commit(links + from, BP_PAGE)))
+		return;
+	atomic_compare_exchange_strong_explicit(&committed, &from, from + COMMIT, memory_order_seq_cst,
+						memory_order_relaxed);
+}
+
+/* Early: while one thread is at it, or has been interrupted there, the others take from the rest. */
+static void commit_ahead(uint32_t from)
+{
+	if (atomic_flag_test_and_set_explicit(&committing, memory_order_acquire))
+		return;
+	commit(from);
 	atomic_flag_clear_explicit(&committing, memory_order_release);
-	return done;
 }
 
 uint32_t bp_magazine_new(void)
@@ -99,9 +117,13 @@ uint32_t bp_magazine_new(void)
 	}
 	uint32_t next = atomic_load_explicit(&used, memory_order_relaxed);
 	do {
-		/* Early: whoever comes while this thread is at it (or has been interrupted there) takes from the rest. */
-		if (next + SPARE >= atomic_load_explicit(&committed, memory_order_acquire))
-			commit_more();
+		uint32_t end = atomic_load_explicit(&committed, memory_order_seq_cst);
+		/* There is no rest at first, nor where it was used up: nobody waits for who is at it, nor does without.
+		 * What a handler inside jemalloc releases has nowhere else to go. */
+		if (next >= end)
+			commit(end);
+		else if (next + SPARE >= end)
+			commit_ahead(end);
 		if (next >= atomic_load_explicit(&committed, memory_order_acquire))
 			return 0;
 	} while (!atomic_compare_exchange_weak_explicit(&used, &next, next + 1, memory_order_relaxed,

@@ -164,7 +164,8 @@ static void accounts_are_exact(void)
 	struct bufpool_stats s = {.size = sizeof(s)};
 
 	CHECK(get_stats(&s, NULL) == 0);
-	CHECK(s.misuse == 0 && s.set_aside == 0);
+	CHECK(s.misuse == 0);
+	CHECK(s.set_aside == 0);
 	CHECK(s.from_backend == s.in_use + s.cached + s.victim + s.queued + s.set_aside + s.dropped_cap +
 					s.dropped_budget + s.dropped_epoch);
 	/* Blocks whose release fell into jemalloc wait for a later one; there is nothing else out but a few of libc's. */

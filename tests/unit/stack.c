@@ -9,7 +9,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "support.h"
 #include "sys/os.h"
@@ -51,6 +54,66 @@ Test(stack, the_last_in_is_the_first_out)
 		cr_assert_eq(bp_stack_pop(&stack), m[i]);
 	cr_assert(bp_stack_is_empty(&stack));
 	cr_assert_eq(bp_stack_pop(&stack), 0);
+}
+
+/* ---- somebody is getting memory for more ---- */
+
+/* What comes in between, once. */
+static void (*in_between)(void);
+
+/* The core's calls end here, too. */
+int mprotect(void *at, size_t bytes, int access)
+{
+	void (*now)(void) = in_between;
+	in_between = NULL;
+	if (now != NULL)
+		now();
+	return (int)syscall(SYS_mprotect, at, bytes, access);
+}
+
+static bool taken[4096];
+
+static void take(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t m = bp_magazine_new();
+		cr_assert(m != 0 && m < U_COUNT(taken) && !taken[m], "%u", m);
+		taken[m] = true;
+		bp_magazine_slots(m)[63] = token(m);
+	}
+}
+
+static void take_many(void)
+{
+	take(600); /* more than are ever kept ahead, and than are got at a time */
+}
+
+/* A handler, or other threads for as long as this one doesn't run. */
+Test(stack, who_comes_while_more_are_got_has_one_all_the_same)
+{
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	in_between = take_many; /* of the first ones, */
+	take(1);
+	cr_assert_null(in_between);
+	in_between = take_many; /* and ahead of need */
+	take(256);
+	cr_assert_null(in_between);
+	for (uint32_t m = 1; m < U_COUNT(taken); m++)
+		cr_assert(!taken[m] || bp_magazine_slots(m)[63] == token(m));
+}
+
+static void shrink(void)
+{
+	bp_magazines_shrink(0);
+}
+
+Test(stack, what_is_being_got_is_not_given_back, .timeout = 10)
+{
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	in_between = shrink;
+	take(255);
+	cr_assert_null(in_between);
+	cr_assert_eq(bp_magazine_new(), 0);
 }
 
 Test(stack, the_table_shrinks_to_what_has_been_used)
@@ -231,9 +294,9 @@ static void *produce(void *unused)
 	(void)unused;
 	while (next < ITEMS) {
 		uint32_t m = bp_magazine_new(), n = 0;
-		if (m == 0) { /* somebody else is getting memory for more */
-			sched_yield();
-			continue;
+		if (m == 0) {
+			atomic_store(&wrong, 1);
+			return NULL;
 		}
 		uint32_t wanted = (uint32_t)(next % BP_MAGAZINE_SLOTS) + 1;
 		for (; n < wanted && next < ITEMS; n++)
