@@ -19,6 +19,7 @@ struct task {
 	size_t size;
 	int rounds;
 	char *expected;
+	struct bufpool *pool;
 };
 
 /* The script's value is a function; all of it under a protected call. */
@@ -58,6 +59,7 @@ static void prepare(struct task *task, int rounds)
 {
 	task->script = t_read(&task->size, "script.js");
 	task->rounds = rounds;
+	task->pool = NULL;
 	task->expected = result(duk_create_heap_default(), task);
 	cr_assert_not_null(task->expected);
 }
@@ -71,7 +73,7 @@ static void done(struct task *task)
 static enum t_outcome run(void *ctx)
 {
 	const struct task *task = ctx;
-	char *text = result(bufpool_duktape_create(NULL, NULL), task);
+	char *text = result(bufpool_duktape_create(task->pool, NULL), task);
 
 	if (!text)
 		return T_REPORTED;
@@ -115,6 +117,23 @@ Test(duktape, a_stolen_buffer_is_a_block_of_the_pool)
 	cr_assert(((char *)stolen)[0] == 'b' && ((char *)stolen)[2999] == 'b');
 	bufpool_release(stolen);
 	t_end();
+}
+
+Test(duktape, a_pool_of_ones_own)
+{
+	struct bufpool_stats s = { .size = sizeof(s) };
+	struct task task;
+
+	prepare(&task, 10);
+	cr_assert_eq(bufpool_create(&task.pool, NULL), 0);
+	t_begin();
+	cr_assert_eq(run(&task), T_DONE);
+	cr_assert_eq(bufpool_stats_get(&s, task.pool), 0);
+	cr_assert_gt(s.acquired + s.passed_through, 1000);
+	cr_assert_eq(s.in_use, 0);
+	t_end();
+	bufpool_destroy(task.pool);
+	done(&task);
 }
 
 /* ---- refusals ---- */

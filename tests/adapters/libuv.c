@@ -233,6 +233,27 @@ Test(libuv, datagrams_are_read_into_the_pool)
 	t_end();
 }
 
+Test(libuv, a_buffer_of_ones_own_pool)
+{
+	struct bufpool_stats s = { .size = sizeof(s) };
+	struct bufpool *pool;
+	uv_buf_t buf;
+
+	cr_assert_eq(bufpool_create(&pool, NULL), 0);
+	t_begin();
+	bufpool_libuv_acquire(&buf, pool, 40000);
+	cr_assert_not_null(buf.base);
+	cr_assert_eq(buf.len, 40000);
+	cr_assert(bufpool_stats_get(&s, pool) == 0 && s.in_use + s.passed_through == 1);
+	bufpool_libuv_release(&buf);
+	t_refuse(1, false);
+	bufpool_libuv_acquire(&buf, pool, 40000);
+	cr_assert(buf.base == NULL && buf.len == 0);
+	bufpool_libuv_release(&buf);
+	t_end();
+	bufpool_destroy(pool);
+}
+
 Test(libuv, a_refused_buffer_is_an_error_of_that_stream)
 {
 	struct task task = task_of(3000);

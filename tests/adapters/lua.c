@@ -20,7 +20,8 @@ struct task {
 	const char *script;
 	size_t size;
 	int rounds;
-	const char *expected; /* NULL: not known yet */
+	const char *expected;
+	struct bufpool *pool;
 };
 
 /* All of it under lua_pcall: outside, an error in Lua is a panic. */
@@ -59,6 +60,7 @@ static void prepare(struct task *task, int rounds)
 {
 	task->script = t_read(&task->size, "script.lua");
 	task->rounds = rounds;
+	task->pool = NULL;
 	task->expected = result(luaL_newstate(), task);
 	cr_assert_not_null(task->expected);
 }
@@ -72,7 +74,7 @@ static void done(struct task *task)
 static enum t_outcome run(void *ctx)
 {
 	struct task *task = ctx;
-	char *text = result(bufpool_lua_create(NULL), task);
+	char *text = result(bufpool_lua_create(task->pool), task);
 	const bool there = text;
 
 	if (there)
@@ -109,6 +111,37 @@ Test(lua, everything_lies_in_the_pool_until_the_state_is_closed)
 	cr_assert_gt(t_out(), before + 1000);
 	lua_close(L);
 	t_end();
+}
+
+Test(lua, a_pool_of_ones_own)
+{
+	struct bufpool_stats s = { .size = sizeof(s) };
+	struct task task;
+
+	prepare(&task, 10);
+	cr_assert_eq(bufpool_create(&task.pool, NULL), 0);
+	t_begin();
+	cr_assert_eq(run(&task), T_DONE);
+	cr_assert_eq(bufpool_stats_get(&s, task.pool), 0);
+	cr_assert_gt(s.acquired + s.passed_through, 1000);
+	cr_assert_eq(s.in_use, 0);
+	t_end();
+	bufpool_destroy(task.pool);
+	done(&task);
+}
+
+Test(lua, destroying_the_pool_ends_a_state)
+{
+	const struct bufpool_conf conf = { .size = sizeof(conf), .name = "of a state" };
+	struct bufpool *pool;
+	lua_State *L;
+
+	cr_assert_eq(bufpool_create(&pool, &conf), 0);
+	L = bufpool_lua_create(pool);
+	cr_assert_not_null(L);
+	luaL_openlibs(L);
+	cr_assert_eq(luaL_dostring(L, "kept = {} for i = 1, 1000 do kept[i] = {i} end"), LUA_OK);
+	bufpool_destroy(pool);
 }
 
 /* A refusal makes Lua collect and ask again, so that many runs survive the one where a single request is refused. */

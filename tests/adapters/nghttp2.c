@@ -176,7 +176,7 @@ static int converse(struct peer *client, struct peer *server, int requests)
 	return there < 0 ? (int)there : (int)back;
 }
 
-static int start(struct peer *client, struct peer *server, bool hooked)
+static int start(struct peer *client, struct peer *server, bool hooked, struct bufpool *pool)
 {
 	nghttp2_session_callbacks *of_client, *of_server;
 	nghttp2_mem mem, *with = hooked ? &mem : NULL;
@@ -189,7 +189,7 @@ static int start(struct peer *client, struct peer *server, bool hooked)
 	nghttp2_session_callbacks_set_on_stream_close_callback(of_client, on_end);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(of_client, on_goaway);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(of_server, on_request);
-	bufpool_nghttp2_use(&mem, NULL);
+	bufpool_nghttp2_use(&mem, pool);
 	r = nghttp2_session_client_new3(&client->session, of_client, client, NULL, with);
 	if (r == 0)
 		r = nghttp2_session_server_new3(&server->session, of_server, server, NULL, with);
@@ -199,7 +199,7 @@ static int start(struct peer *client, struct peer *server, bool hooked)
 }
 
 /* What the client heard; NULL where nghttp2 said that something failed. */
-static char *exchange(int requests, bool hooked)
+static char *exchange(int requests, bool hooked, struct bufpool *pool)
 {
 	struct peer client = { 0 }, server = { 0 };
 	char *text;
@@ -208,7 +208,7 @@ static char *exchange(int requests, bool hooked)
 
 	client.heard = open_memstream(&text, &size);
 	cr_assert_not_null(client.heard);
-	r = start(&client, &server, hooked);
+	r = start(&client, &server, hooked, pool);
 	if (r == 0)
 		r = converse(&client, &server, requests);
 	nghttp2_session_del(client.session);
@@ -228,12 +228,13 @@ static char *exchange(int requests, bool hooked)
 struct task {
 	int requests;
 	char *expected;
+	struct bufpool *pool;
 };
 
 static enum t_outcome run(void *ctx)
 {
 	const struct task *task = ctx;
-	char *text = exchange(task->requests, true);
+	char *text = exchange(task->requests, true, task->pool);
 
 	if (!text)
 		return T_REPORTED;
@@ -244,13 +245,29 @@ static enum t_outcome run(void *ctx)
 
 Test(nghttp2, client_and_server_say_what_they_say_without_hooks)
 {
-	struct task task = { 40, exchange(40, false) };
+	struct task task = { 40, exchange(40, false, NULL), NULL };
 
 	cr_assert_not_null(task.expected);
 	t_begin();
 	cr_assert_eq(run(&task), T_DONE);
 	cr_assert_gt(t_asked(), 400);
 	t_end();
+	free(task.expected);
+}
+
+Test(nghttp2, a_pool_of_ones_own)
+{
+	struct task task = { 10, exchange(10, false, NULL), NULL };
+	struct bufpool_stats s = { .size = sizeof(s) };
+
+	cr_assert_eq(bufpool_create(&task.pool, NULL), 0);
+	t_begin();
+	cr_assert_eq(run(&task), T_DONE);
+	cr_assert_eq(bufpool_stats_get(&s, task.pool), 0);
+	cr_assert_gt(s.acquired + s.passed_through, 100);
+	cr_assert_eq(s.in_use, 0);
+	t_end();
+	bufpool_destroy(task.pool);
 	free(task.expected);
 }
 
@@ -294,7 +311,7 @@ Test(nghttp2, headers_alone)
 
 Test(nghttp2, every_refusal_is_reported)
 {
-	struct task task = { 6, exchange(6, false) };
+	struct task task = { 6, exchange(6, false, NULL), NULL };
 	struct t_sweep s;
 
 	t_begin();
