@@ -107,7 +107,7 @@ void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, boo
 /* May what a cache gave be handed out? */
 static bool is_sound(struct bp_pool *pool, void *p)
 {
-	return bp_likely(pool->bare || bp_pool_unmark(p)) || bp_misuse_unchecked();
+	return bp_likely(pool->bare != NULL || bp_pool_unmark(p)) || bp_misuse_unchecked();
 }
 
 /* A block that its program wrote to after its release, or that two threads released at once, is never used again. */
@@ -354,7 +354,7 @@ static void *from_cache(struct bp_pool *pool, int cpu, unsigned class)
 	p = from_level(pool, bp_pool_shared(pool, epoch), &c->from_shared, cpu, class);
 	if (p == NULL)
 		p = from_level(pool, bp_pool_victim(pool, epoch), &c->from_victim, cpu, class);
-	if (p == NULL && cpu >= 0 && bp_policy_steals(class))
+	if (p == NULL && cpu >= 0 && (pool->bare != NULL || bp_policy_steals(class)))
 		p = steal(pool, cpu, class);
 	return p;
 }
@@ -376,6 +376,19 @@ void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
 	}
 	if (zero)
 		memset(p, 0, bp_class_size(class));
+	return p;
+}
+
+void *bp_pool_acquire_cached(struct bp_pool *pool, unsigned class)
+{
+	int cpu = bp_percpu_enter(pool->slabs, bp_pool_epoch(pool));
+	void *p = bp_percpu_mode() == BP_PERCPU_RSEQ ? NULL : from_cpu(pool, cpu, class);
+	if (p == NULL) {
+		bp_epoch_poll(pool, cpu, class);
+		p = from_cache(pool, cpu, class);
+	}
+	if (p == NULL)
+		give_back(pool);
 	return p;
 }
 

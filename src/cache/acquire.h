@@ -14,6 +14,9 @@ void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bo
  * now; where that is fewer, errno is ENOMEM, or ENOTSUP: this class passes through. */
 size_t bp_pool_prefill(struct bp_pool *pool, unsigned class, size_t count);
 
+/* What is cached, in the order of a miss, and nothing new: NULL. For bare pools. */
+void *bp_pool_acquire_cached(struct bp_pool *pool, unsigned class);
+
 /* In the child of a fork. */
 void bp_acquire_child(void);
 

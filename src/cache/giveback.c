@@ -22,10 +22,12 @@ static void owe(struct bp_pool *pool, uint64_t bytes)
 }
 
 /* To where it came from. false: not now. */
-static bool drop(struct bp_pool *pool, unsigned class, void *const *blocks, size_t count)
+static bool drop(struct bp_pool *pool, unsigned class, void *const *blocks, size_t count, enum bp_why why)
 {
-	if (pool->drop != NULL)
-		return pool->drop(pool, class, blocks, count);
+	if (pool->bare != NULL) {
+		pool->bare->drop(pool, blocks, count, why);
+		return true;
+	}
 	if (!bp_backend_give_back(blocks, count, class, &pool->heap))
 		return false;
 	owe(pool, count * bp_class_size(class));
@@ -83,7 +85,7 @@ static bool give_back(struct bp_pool *pool, struct bp_level *l, bool over)
 	/* First: what has gone to jemalloc must not be found in a magazine by the child of a fork. */
 	__builtin_memcpy(blocks, bp_magazine_slots(magazine), n * sizeof(*blocks));
 	bp_magazine_set_count(magazine, 0);
-	if (!drop(pool, class, blocks, n)) {
+	if (!drop(pool, class, blocks, n, over ? BP_WHY_BUDGET : BP_WHY_EPOCH)) {
 		bp_magazine_set_count(magazine, n);
 		bp_level_put(l, class, magazine);
 		return false;
@@ -157,7 +159,7 @@ void bp_giveback_at_once(struct bp_pool *pool, unsigned class, void *const *bloc
 {
 	struct bp_counts *c = &pool->counts[class];
 	bp_pool_outside(pool, -(int64_t)(count * bp_class_size(class)));
-	if (drop(pool, class, blocks, count)) {
+	if (drop(pool, class, blocks, count, BP_WHY_BUDGET)) {
 		atomic_fetch_add_explicit(&c->dropped_budget, count, memory_order_relaxed);
 		return;
 	}

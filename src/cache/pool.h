@@ -54,9 +54,15 @@ struct bp_inherited {
 
 struct bp_pool;
 
-/* What the pool does with what it no longer keeps, where that is not jemalloc's. Nobody waits for it, no lock is held, and
- * it may use every pool. false: not now. */
-typedef bool bp_drop_fn(struct bp_pool *pool, unsigned class, void *const *items, size_t count);
+/* The owner of a bare pool: what is cached there is the owner's and bears no mark. */
+enum bp_why { BP_WHY_EPOCH, BP_WHY_BUDGET };
+struct bp_bare {
+	/* Takes back what is no longer kept. Nobody waits for it, no lock is held, and it may use every pool. */
+	void (*drop)(struct bp_pool *pool, void *const *items, size_t count, enum bp_why why);
+	/* Before somebody else's tick on the pool, and after it: it does not end meanwhile. false: it is ending. */
+	bool (*hold)(struct bp_pool *pool, uint32_t *visit);
+	void (*let_go)(struct bp_pool *pool, uint32_t visit);
+};
 
 enum { BP_POOL_NAME = 32 };
 
@@ -83,8 +89,8 @@ struct bp_pool {
 	_Atomic uint32_t opened;       /* BP_CACHES_…: asked for at start, or when a pool that passed no longer does */
 	uint64_t budget;               /* bytes that may be cached; 0: as the option says */
 	bool wipes;                    /* blocks are cleared at release */
-	bool bare;                     /* what is cached bears no mark: it is the user's own (objects) */
-	bp_drop_fn *drop;              /* NULL: the blocks are jemalloc's */
+	const struct bp_bare *bare;    /* NULL: the blocks are jemalloc's */
+	void *owner;                   /* of a bare pool: whose it is */
 	char name[BP_POOL_NAME];       /* empty: the default pool */
 	struct bp_heap heap;
 	struct bp_sizing sizing;       /* what its buffers have taught it */

@@ -27,6 +27,7 @@ _Atomic(struct bp_pool *) bp_pools_chunks[BP_POOLS / BP_POOLS_CHUNK] BP_HIDDEN;
 static _Atomic uint64_t taken[WORDS] = { 1 }; /* 0 is the default pool's */
 static _Atomic int top;                       /* numbers up to here have been used */
 static _Atomic uint64_t visited;              /* ms: when bp_pools_poll last went round */
+uint32_t bp_pools_forks BP_HIDDEN;
 
 /* ---- numbers and their memory ---- */
 
@@ -127,24 +128,25 @@ int bp_pools_create(struct bp_pool **out, const struct bp_pool_rules *rules)
 	return create(out, 0, BP_POOLS_NAMED, set_up_named, rules);
 }
 
-struct bare {
+struct bare_rules {
 	unsigned classes;
-	bp_drop_fn *drop;
+	const struct bp_bare *bare;
+	void *owner;
 };
 
 static int set_up_bare(struct bp_pool *pool, const void *argument)
 {
-	const struct bare *bare = argument;
-	pool->bare = true;
-	pool->drop = bare->drop;
-	pool->cap = bp_class_size(bare->classes - 1);
+	const struct bare_rules *rules = argument;
+	pool->bare = rules->bare;
+	pool->owner = rules->owner;
+	pool->cap = bp_class_size(rules->classes - 1);
 	return 0;
 }
 
-int bp_pools_create_bare(struct bp_pool **out, unsigned classes, bp_drop_fn *drop)
+int bp_pools_create_bare(struct bp_pool **out, unsigned classes, const struct bp_bare *bare, void *owner)
 {
-	struct bare bare = { classes, drop };
-	return create(out, BP_POOLS_NAMED, BP_POOLS, set_up_bare, &bare);
+	struct bare_rules rules = { classes, bare, owner };
+	return create(out, BP_POOLS_NAMED, BP_POOLS, set_up_bare, &rules);
 }
 
 /* ---- the end ---- */
@@ -155,11 +157,13 @@ static void say_what_is_out(struct bp_pool *pool)
 	struct bp_account_bytes bytes;
 	char line[256];
 	struct bp_text t = BP_TEXT_ON(line);
+	if (pool->bare != NULL)
+		return; /* what is out is its owner's */
 	bp_account_all(&all, &bytes, pool);
 	uint64_t large = atomic_load_explicit(&pool->large_acquired, memory_order_relaxed) -
 			 atomic_load_explicit(&pool->large_released, memory_order_relaxed);
 	int64_t large_bytes = atomic_load_explicit(&pool->large_bytes, memory_order_relaxed);
-	if (pool->bare || all.in_use + large == 0)
+	if (all.in_use + large == 0)
 		return;
 	bp_text_add(&t, "bufpool: pool ");
 	bp_text_add(&t, pool->name[0] == '\0' ? "(no name)" : pool->name);
@@ -232,24 +236,38 @@ void bp_pools_destroy(struct bp_pool *pool)
 
 /* ---- visits ---- */
 
-void bp_pools_visit(bp_pools_visit_fn *visit, void *ctx, bool bare)
+/* The first pool of a number from *id on, as a visitor; *id is then the number behind it. NULL: there are no more. */
+static struct bp_pool *next(int *id, bool bare)
 {
 	int last = atomic_load_explicit(&top, memory_order_relaxed);
-	for (int id = 1; id <= last; id++) {
-		if (id == BP_POOLS_NAMED && !bare)
-			return;
-		if (atomic_load_explicit(&taken[id / 64], memory_order_relaxed) == 0) {
-			id |= 63;
+	last = bare || last < BP_POOLS_NAMED ? last : BP_POOLS_NAMED - 1;
+	for (int at = *id; at <= last; at++) {
+		if (atomic_load_explicit(&taken[at / 64], memory_order_relaxed) == 0) {
+			at |= 63;
 			continue;
 		}
-		struct bp_pool *pool = bp_pools_at(id);
+		struct bp_pool *pool = bp_pools_at(at);
 		if (pool == NULL)
 			continue;
+		*id = at + 1;
 		atomic_fetch_add(&pool->visitors, 1);
 		if (atomic_load(&pool->state) == BP_POOL_READY)
-			visit(pool, ctx);
+			return pool;
 		atomic_fetch_sub(&pool->visitors, 1);
 	}
+	return NULL;
+}
+
+static void leave(struct bp_pool *pool)
+{
+	atomic_fetch_sub(&pool->visitors, 1);
+}
+
+void bp_pools_visit(bp_pools_visit_fn *visit, void *ctx, bool bare)
+{
+	struct bp_pool *pool;
+	for (int id = 1; (pool = next(&id, bare)) != NULL; leave(pool))
+		visit(pool, ctx);
 }
 
 static void poll(struct bp_pool *pool, void *from)
@@ -269,16 +287,37 @@ void bp_pools_poll(struct bp_pool *from, uint64_t now_ms, uint64_t epoch_ms)
 	bp_pools_visit(poll, from, false);
 }
 
-static void tick(struct bp_pool *pool, void *ctx)
+static int sooner(int a, int b)
 {
-	int *soonest = ctx, ms = bp_epoch_tick(pool);
-	if (ms >= 0 && (*soonest < 0 || ms < *soonest))
-		*soonest = ms;
+	return a < 0 ? b : b < 0 ? a : a < b ? a : b;
+}
+
+/* Its owner's functions are called in here, and may take their time: who ends the pool meanwhile does not wait, but leaves
+ * that to its last holder. */
+static int tick_bare(struct bp_pool *pool)
+{
+	const struct bp_bare *bare = pool->bare;
+	uint32_t visit;
+	bool held = bare->hold(pool, &visit);
+	leave(pool);
+	if (!held)
+		return -1;
+	int ms = bp_epoch_tick(pool);
+	bare->let_go(pool, visit);
+	return ms;
 }
 
 int bp_pools_tick(int ms)
 {
-	bp_pools_visit(tick, &ms, true);
+	struct bp_pool *pool;
+	for (int id = 1; (pool = next(&id, true)) != NULL;) {
+		if (pool->bare != NULL) {
+			ms = sooner(ms, tick_bare(pool));
+			continue;
+		}
+		ms = sooner(ms, bp_epoch_tick(pool));
+		leave(pool);
+	}
 	return ms;
 }
 
@@ -316,6 +355,7 @@ void bp_pools_set_mode(bool passing)
 /* Nobody else is there. Pools that were just coming or going stay as they are: their numbers are lost to the child. */
 void bp_pools_child(void (*start_afresh)(struct bp_pool *pool))
 {
+	bp_pools_forks++;
 	for (int id = 1; id <= atomic_load_explicit(&top, memory_order_relaxed); id++) {
 		struct bp_pool *pool = bp_pools_at(id);
 		if (pool == NULL)

@@ -31,8 +31,8 @@ struct bp_pool_rules {
 
 /* 0; -EMFILE: there are too many pools; -ENOMEM. */
 int bp_pools_create(struct bp_pool **out, const struct bp_pool_rules *rules);
-/* One of `classes` classes for what is the user's own: drop takes back what is no longer kept. */
-int bp_pools_create_bare(struct bp_pool **out, unsigned classes, bp_drop_fn *drop);
+/* One of `classes` classes for what is `owner`'s own. */
+int bp_pools_create_bare(struct bp_pool **out, unsigned classes, const struct bp_bare *bare, void *owner);
 /* Ends it, with all blocks that are out. Nobody may be using it. What was out is said on standard error. */
 void bp_pools_destroy(struct bp_pool *pool);
 
@@ -67,6 +67,8 @@ int bp_pools_tick(int ms);
 /* Gives back what pools other than `from` have cached; bare ones are left alone. Bytes. */
 size_t bp_pools_trim(struct bp_pool *from);
 void bp_pools_set_mode(bool passing);
+/* How many threaded forks lie between the first process and this one. */
+extern uint32_t bp_pools_forks;
 void bp_pools_child(void (*start_afresh)(struct bp_pool *pool));
 
 #endif

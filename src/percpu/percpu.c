@@ -308,6 +308,23 @@ bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, b
 	return stopped || (closed[0] | closed[1]) == 0;
 }
 
+bool bp_percpu_close(struct bp_slabs s, int cpu, unsigned class)
+{
+	struct bp_slab *slab = bp_slab_of(s, cpu);
+	uint32_t nobody = 0;
+	if (atomic_load_explicit(&slab->cpu.classes[class].opened, memory_order_acquire) == 0)
+		return true;
+	bp_percpu_resize(s, cpu, class, 0);
+	if (!atomic_compare_exchange_strong_explicit(&slab->cpu.taken, &nobody, 1, memory_order_seq_cst,
+						     memory_order_relaxed))
+		return false;
+	bool stopped = may_stop() && stop(s, cpu);
+	if (stopped)
+		resume(s, cpu);
+	atomic_store_explicit(&slab->cpu.taken, 0, memory_order_release);
+	return stopped;
+}
+
 /* A sandbox may be put on all threads at once: then on those, too, which are between the two system calls. */
 void bp_percpu_confine(struct bp_slabs s, bool confined)
 {

@@ -172,6 +172,10 @@ uint32_t bp_percpu_count(struct bp_slabs s, int cpu, unsigned class);
 typedef void bp_percpu_each_fn(void *ctx, unsigned class, void **blocks, size_t count);
 bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, bp_percpu_each_fn *each, void *ctx);
 
+/* Keeps further pushes out of a class on one CPU, until bp_percpu_reset; those that were in flight have ended. false: that
+ * could not be made sure of. */
+bool bp_percpu_close(struct bp_slabs s, int cpu, unsigned class);
+
 /* Around the entry into a sandbox that may kill for membarrier (bp_os_confine): from then on no CPU is stopped, taking fails
  * where it would have to, and none is being stopped any more; each CPU then only retires its own stacks. false: there
  * was no sandbox after all. */

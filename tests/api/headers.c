@@ -31,6 +31,7 @@ static const char *const headers[][2] = {
 	{ "bufpool.h", "bufpool_release(bufpool_acquire(10));" },
 	{ "bytes.h", "struct bufpool_bytes x = BUFPOOL_BYTES_INIT; bufpool_bytes_release(&x);" },
 	{ "copy.h", "static struct bufpool_copy x; bufpool_copy_end(&x);" },
+	{ "objects.h", "bufpool_objects_destroy(NULL);" },
 	{ "vec.h", "struct bufpool_vec x = BUFPOOL_VEC_INIT; bufpool_vec_release(&x);" },
 };
 
