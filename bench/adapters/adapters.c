@@ -6,8 +6,8 @@
  *     adapters_NAME list                       the workloads, one a line: name, unit, the two bars
  *     adapters_NAME plain|hooked WORKLOAD MS   units a second, and the peak of memory in MB
  *
- * The rate is that of the median lap, in CPU time: the machines these run on are shared, and a lap during which somebody
- * else came along is not the allocator's. The first fifth of the time warms up.
+ * The rate is that of the median lap, in CPU time: the machines these run on are shared, and a lap during which
+ * somebody else came along is not the allocator's. The first fifth of the time warms up.
  */
 #include "workload.h"
 

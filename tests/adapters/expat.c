@@ -62,7 +62,8 @@ static XML_Parser hooked(void)
 	return bufpool_expat_create(NULL, "|");
 }
 
-/* In pieces of `piece` bytes, as they come from a socket. XML_ERROR_NONE, or why not; 0 and no text where there is no parser. */
+/* In pieces of `piece` bytes, as they come from a socket. XML_ERROR_NONE, or why not; 0 and no text where there is no
+ * parser. */
 static enum XML_Error parsed(char **result, XML_Parser (*create)(void), const char *document, size_t size, size_t piece)
 {
 	struct seen s = { .parser = create() };
@@ -132,7 +133,8 @@ static enum t_outcome parse(void *expected)
 	if (error == XML_ERROR_NONE)
 		cr_assert_str_eq(result, expected);
 	else /* expat 2.5 takes a prefix that it could not store for one that was never declared */
-		cr_assert(error == XML_ERROR_NO_MEMORY || error == XML_ERROR_UNBOUND_PREFIX, "%s", XML_ErrorString(error));
+		cr_assert(error == XML_ERROR_NO_MEMORY || error == XML_ERROR_UNBOUND_PREFIX, "%s",
+			  XML_ErrorString(error));
 	free(result);
 	return error == XML_ERROR_NONE ? T_DONE : T_REPORTED;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Every header of include/bufpool/adapters, whichever there are: it compiles alone and twice, without a library's header and
- * without a warning, in one dialect; in the others all of them together. That it compiles with the library's header is its own
- * test's business.
+ * Every header of include/bufpool/adapters, whichever there are: it compiles alone and twice, without a library's
+ * header and without a warning, in one dialect; in the others all of them together. That it compiles with the
+ * library's header is its own test's business.
  */
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define WARNINGS "-Wall -Wextra -Wpedantic -Werror"
 
 TestSuite(headers, .timeout = 120);
 
@@ -70,7 +72,7 @@ static void each_compiles(const char *compiler, const char *language, const char
 		cr_skip_test("%s is not here", compiler);
 	write_sources(language);
 	for (; *standards; standards++) {
-		snprintf(command, sizeof(command), "%s -std=%s -fsyntax-only -Wall -Wextra -Wpedantic -Werror -I %s %s/%s%s >&2",
+		snprintf(command, sizeof(command), "%s -std=%s -fsyntax-only " WARNINGS " -I %s %s/%s%s >&2",
 			 compiler, *standards, T_INCLUDE, directory, which, language);
 		cr_expect_eq(system(command), 0, "%s", command);
 		which = "all";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Jansson through its hooks, which are the process's: what is compared with is made in the same test before they are set.
- * There nothing of Jansson's may be alive any more, except what it never frees.
+ * Jansson through its hooks, which are the process's: what is compared with is made in the same test before they are
+ * set. There nothing of Jansson's may be alive any more, except what it never frees.
  */
 #include <jansson.h>
 
@@ -88,7 +88,8 @@ static enum t_outcome load_and_dump(void *expected)
 
 static enum t_outcome pack_and_copy(void *unused)
 {
-	json_t *value = json_pack("{s:i, s:[s, f, {s:s}], s:s+}", "n", 7, "list", "text", 2.5, "k", "v", "sum", "a", "b");
+	json_t *value = json_pack("{s:i, s:[s, f, {s:s}], s:s+}", "n", 7, "list", "text", 2.5, "k", "v", "sum", "a",
+				  "b");
 	json_t *copy = value ? json_deep_copy(value) : NULL;
 	const enum t_outcome outcome = copy ? T_DONE : T_REPORTED;
 
@@ -100,7 +101,8 @@ static enum t_outcome pack_and_copy(void *unused)
 	return outcome;
 }
 
-/* Jansson 2.14 does not look whether its lexer's buffer grew: a refusal there costs a string its last byte, silently. */
+/* Jansson 2.14 does not look whether its lexer's buffer grew: a refusal there costs a string its last byte, silently.
+ * */
 Test(jansson, every_refusal_is_reported_as_with_libc)
 {
 	char *expected = loaded_and_dumped(small);

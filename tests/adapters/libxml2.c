@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * libxml2 through its hooks, which are the process's: the test that compares makes what it compares with before they are set,
- * and libxml2 gives back what it keeps for itself in between.
+ * libxml2 through its hooks, which are the process's: the test that compares makes what it compares with before they
+ * are set, and libxml2 gives back what it keeps for itself in between.
  */
 #include <libxml/parser.h>
 #include <libxml/tree.h>
@@ -171,7 +171,8 @@ static struct t_sweep swept(char *expected)
 	return s;
 }
 
-/* libxml2 2.9 leaks, and crashes, in places when it runs out of memory: with libc as with the pool, refusal by refusal. */
+/* libxml2 2.9 leaks, and crashes, in places when it runs out of memory: with libc as with the pool, refusal by
+ * refusal. */
 Test(libxml2, every_refusal_is_reported_as_with_libc)
 {
 	struct t_sweep adapter, libc;

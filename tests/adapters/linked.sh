@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Programs of libraries without allocator hooks, linked with bufpool-malloc.pc as docs/shim.md says, against the same linked
-# without: the same output, from the pool, and nothing is preloaded.
+# Programs of libraries without allocator hooks, linked with bufpool-malloc.pc as docs/shim.md says, against the same
+# linked without: the same output, from the pool, and nothing is preloaded.
 #
 # Usage: linked.sh COMPILER PKG_CONFIG_DIRECTORY LIBRARY_DIRECTORIES SOURCES INPUT
 set -u
@@ -39,7 +39,8 @@ build() {
 	source=$2
 	shift 2
 	# shellcheck disable=SC2046,SC2086 # lists of words
-	$compiler -O2 -o "$work/$name" "$sources/$source" -Wl,--as-needed $(pkg-config --cflags --libs "$@") >"$work/log" 2>&1
+	$compiler -O2 -o "$work/$name" "$sources/$source" -Wl,--as-needed $(pkg-config --cflags --libs "$@") \
+		>"$work/log" 2>&1
 }
 
 # needs NAME: is the shim among what the program asks the dynamic linker for?
@@ -76,8 +77,8 @@ try() {
 
 	"$work/plain" "$input" >"$work/expected" 2>"$work/log" && [ -s "$work/expected" ]
 	result $? "$library: runs on libc" "$work/log"
-	LD_LIBRARY_PATH=$libraries BUFPOOL_CONF=stats_print:true "$work/linked" "$input" >"$work/printed" 2>"$work/stats" &&
-		cmp -s "$work/expected" "$work/printed"
+	LD_LIBRARY_PATH=$libraries BUFPOOL_CONF=stats_print:true "$work/linked" "$input" \
+		>"$work/printed" 2>"$work/stats" && cmp -s "$work/expected" "$work/printed"
 	result $? "$library: runs on the pool, with the same output" "$work/stats"
 	from_pool
 	result $? "$library: its blocks come from the pool" "$work/stats"

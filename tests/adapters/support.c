@@ -178,7 +178,8 @@ static void run_here(struct run *r, t_work *work, void *ctx, size_t nth, bool on
 	run_refusing(r, work, ctx, nth, onwards);
 	cr_assert_eq(r->lost, 0, "refusal %zu%s: %lld blocks more than before are out", nth, onwards ? " onwards" : "",
 		     (long long)r->lost);
-	cr_assert_eq(pool_stats().in_use, in_use, "refusal %zu%s: the pool has blocks out", nth, onwards ? " onwards" : "");
+	cr_assert_eq(pool_stats().in_use, in_use, "refusal %zu%s: the pool has blocks out", nth,
+		     onwards ? " onwards" : "");
 }
 
 static void run_apart(struct run *r, t_work *work, void *ctx, size_t nth, bool onwards)
@@ -282,8 +283,8 @@ static size_t runs(const struct t_sweep *s)
 
 void t_expect_same(const struct t_sweep *adapter, const struct t_sweep *libc)
 {
-	cr_log_info("asked %zu: reported %zu, survived %zu, wrong %zu, died %zu, lost %lld", libc->asked, libc->reported,
-		    libc->survived, libc->wrong, libc->died, (long long)libc->lost);
+	cr_log_info("asked %zu: reported %zu, survived %zu, wrong %zu, died %zu, lost %lld", libc->asked,
+		    libc->reported, libc->survived, libc->wrong, libc->died, (long long)libc->lost);
 	cr_expect_eq(adapter->asked, libc->asked, "requests: %zu, libc %zu", adapter->asked, libc->asked);
 	cr_expect_eq(runs(adapter), runs(libc), "runs: %zu, libc %zu", runs(adapter), runs(libc));
 	cr_expect_leq(adapter->died, libc->died, "died: %zu, libc %zu", adapter->died, libc->died);
@@ -292,7 +293,8 @@ void t_expect_same(const struct t_sweep *adapter, const struct t_sweep *libc)
 	cr_expect_eq(adapter->reported, libc->reported, "reported: %zu, libc %zu", adapter->reported, libc->reported);
 	cr_expect_eq(adapter->survived, libc->survived, "survived: %zu, libc %zu", adapter->survived, libc->survived);
 	cr_expect_eq(adapter->wrong, libc->wrong, "wrong: %zu, libc %zu", adapter->wrong, libc->wrong);
-	cr_expect_eq(adapter->lost, libc->lost, "lost: %lld, libc %lld", (long long)adapter->lost, (long long)libc->lost);
+	cr_expect_eq(adapter->lost, libc->lost, "lost: %lld, libc %lld", (long long)adapter->lost,
+		     (long long)libc->lost);
 }
 
 /* ---- data ---- */

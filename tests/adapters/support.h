@@ -33,7 +33,8 @@ void t_refuse(size_t nth, bool onwards);
 
 /* ---- the beginning and end of a test ---- */
 
-/* Remembers the pool's in_use; t_end asserts that it is the same again, that nothing is out, and that no misuse was found. */
+/* Remembers the pool's in_use; t_end asserts that it is the same again, that nothing is out, and that no misuse was
+ * found. */
 void t_begin(void);
 void t_end(void);
 
@@ -50,7 +51,7 @@ typedef enum t_outcome t_work(void *ctx);
 struct t_sweep {
 	size_t asked;    /* requests of the run that got all it asked for */
 	size_t reported; /* runs with a refusal that the library reported */
-	size_t survived; /* runs with a refusal that ended with the right result: the library can do without that block */
+	size_t survived; /* runs with a refusal that ended with the right result: it can do without that block */
 	size_t wrong;    /* T_WRONG */
 	/* What only t_sweep_apart lets pass. */
 	size_t died;     /* runs that a signal ended */
@@ -60,8 +61,8 @@ struct t_sweep {
  * alone refused and once with all that follow. Asserts after each run that the blocks out are those from before, and
  * that the last run, without a refusal, is T_DONE. What reported and survived must be is for the test to say. */
 struct t_sweep t_sweep(t_work *work, void *ctx);
-/* For a library that leaks or crashes when it runs out of memory: each run in a child of fork, where work asserts nothing.
- * To be compared with libc's by t_expect_same. */
+/* For a library that leaks or crashes when it runs out of memory: each run in a child of fork, where work asserts
+ * nothing. To be compared with libc's by t_expect_same. */
 struct t_sweep t_sweep_apart(t_work *work, void *ctx);
 
 /* A sweep's yardstick: libc's functions behind the same books. Libraries have errors of their own on their way out of

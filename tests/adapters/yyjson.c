@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The allocator for yyjson. Debian 12 has no yyjson, so what is tested is the structure, declared here as its header does it,
- * and its functions in the way that library calls them: a document's values are one block that is shrunk at the end, a writer's
- * text one that grows, and each resize says the old size.
+ * The allocator for yyjson. Debian 12 has no yyjson, so what is tested is the structure, declared here as its header
+ * does it, and its functions in the way that library calls them: a document's values are one block that is shrunk at
+ * the end, a writer's text one that grows, and each resize says the old size.
  */
 #include <stddef.h>
 
@@ -27,7 +27,8 @@ Test(yyjson, library)
 	cr_skip_test("the library itself: Debian 12 has no yyjson");
 }
 
-/* A text of `length` bytes, written a byte at a time as into a buffer that doubles. NULL: refused, and nothing is left. */
+/* A text of `length` bytes, written a byte at a time as into a buffer that doubles. NULL: refused, and nothing is
+ * left. */
 static char *written(const yyjson_alc *alc, size_t length)
 {
 	size_t size = 64;

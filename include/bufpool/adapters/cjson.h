@@ -6,8 +6,8 @@
  * return goes to cJSON_free (or bufpool_release); free(), which much code calls there because it works without hooks,
  * aborts in glibc ("invalid pointer").
  *
- * What is lost: with hooks of anybody's cJSON never calls realloc, so a text that outgrows its buffer while it is printed is
- * copied. cJSON_PrintBuffered with a good guess, or cJSON_PrintPreallocated, avoids it.
+ * What is lost: with hooks of anybody's cJSON never calls realloc, so a text that outgrows its buffer while it is
+ * printed is copied. cJSON_PrintBuffered with a good guess, or cJSON_PrintPreallocated, avoids it.
  */
 #ifndef BUFPOOL_ADAPTERS_CJSON_H
 #define BUFPOOL_ADAPTERS_CJSON_H
@@ -15,9 +15,10 @@
 #include "bufpool/adapters/shapes.h"
 
 #ifdef cJSON__h
-/* Programs only: the hooks are the whole process's, and a library that sets them takes the allocator away under everybody
- * else who uses cJSON. Before anything that cJSON made is alive (what is, would be released into the wrong
- * allocator), and before a second thread uses cJSON. Can't fail. cJSON_InitHooks(NULL) takes it back on the same conditions. */
+/* Programs only: the hooks are the whole process's, and a library that sets them takes the allocator away under
+ * everybody else who uses cJSON. Before anything that cJSON made is alive (what is, would be released into the wrong
+ * allocator), and before a second thread uses cJSON. Can't fail. cJSON_InitHooks(NULL) takes it back on the same
+ * conditions. */
 static inline void bufpool_cjson_install_process(void)
 {
 	/* The pool's own functions: one jump less than its hooks, which shows where blocks are this small. */

@@ -2,12 +2,12 @@
  *
  * bufpool for expat, parser by parser, so libraries may use it, too. Include <expat.h> first.
  *
- * Who frees what: the parser goes to XML_ParserFree as before, and with it all that it has. A content model that an element
- * declaration handler gets goes to XML_FreeContentModel with that parser; free() aborts in glibc ("invalid pointer").
- * What the program takes from XML_MemMalloc is from the pool, too, and goes to XML_MemFree.
+ * Who frees what: the parser goes to XML_ParserFree as before, and with it all that it has. A content model that an
+ * element declaration handler gets goes to XML_FreeContentModel with that parser; free() aborts in glibc ("invalid
+ * pointer"). What the program takes from XML_MemMalloc is from the pool, too, and goes to XML_MemFree.
  *
- * expat's hooks carry no context: the blocks are the default pool's. Parsers made by XML_ExternalEntityParserCreate have
- * their parent's hooks.
+ * expat's hooks carry no context: the blocks are the default pool's. Parsers made by XML_ExternalEntityParserCreate
+ * have their parent's hooks.
  */
 #ifndef BUFPOOL_ADAPTERS_EXPAT_H
 #define BUFPOOL_ADAPTERS_EXPAT_H

@@ -2,9 +2,9 @@
  *
  * bufpool for Jansson: every value, key and text comes from the pool. Include <jansson.h> first.
  *
- * Who frees what: values go to json_decref as before. What json_dumps returns goes to bufpool_release (or to the function
- * that json_get_alloc_funcs names); free(), which the library's own examples call there, aborts in glibc ("invalid
- * pointer"). json_dump_callback and json_dumpb leave nothing to free.
+ * Who frees what: values go to json_decref as before. What json_dumps returns goes to bufpool_release (or to the
+ * function that json_get_alloc_funcs names); free(), which the library's own examples call there, aborts in glibc
+ * ("invalid pointer"). json_dump_callback and json_dumpb leave nothing to free.
  *
  * Jansson 2.14 has no realloc hook: its growing buffers are copied, whoever's the hooks are.
  */
@@ -14,9 +14,9 @@
 #include "bufpool/adapters/shapes.h"
 
 #ifdef JANSSON_H
-/* Programs only: the hooks are the whole process's, and a library that sets them takes the allocator away under everybody
- * else who uses Jansson. Before any other call of Jansson: what it made earlier would be released into the wrong
- * allocator. Can't fail. */
+/* Programs only: the hooks are the whole process's, and a library that sets them takes the allocator away under
+ * everybody else who uses Jansson. Before any other call of Jansson: what it made earlier would be released into the
+ * wrong allocator. Can't fail. */
 static inline void bufpool_jansson_install_process(void)
 {
 	/* The pool's own functions: one jump less than its hooks, which shows where blocks are this small. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * bufpool for yyjson, call by call: each function of yyjson whose name ends in _opts or takes a `const yyjson_alc *` gets
- * the one that is made here. Include <yyjson.h> first.
+ * bufpool for yyjson, call by call: each function of yyjson whose name ends in _opts or takes a `const yyjson_alc *`
+ * gets the one that is made here. Include <yyjson.h> first.
  *
- * Who frees what: a document made with it goes to yyjson_doc_free or yyjson_mut_doc_free, which remember it. A text that
- * yyjson_write_opts and its like return goes to bufpool_release, or to alc.free(alc.ctx, text); free() aborts in glibc
- * ("invalid pointer"). With alc NULL yyjson uses libc's functions, and then that text is free()'s.
+ * Who frees what: a document made with it goes to yyjson_doc_free or yyjson_mut_doc_free, which remember it. A text
+ * that yyjson_write_opts and its like return goes to bufpool_release, or to alc.free(alc.ctx, text); free() aborts in
+ * glibc ("invalid pointer"). With alc NULL yyjson uses libc's functions, and then that text is free()'s.
  */
 #ifndef BUFPOOL_ADAPTERS_YYJSON_H
 #define BUFPOOL_ADAPTERS_YYJSON_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A program of json-c's, which has no allocator hooks: reads a document, copies it, changes it a little, prints it. It knows
- * nothing of bufpool; linked.sh links it with and without.
+ * A program of json-c's, which has no allocator hooks: reads a document, copies it, changes it a little, prints it.
+ * It knows nothing of bufpool; linked.sh links it with and without.
  */
 #include <json-c/json.h>
 #include <stdio.h>

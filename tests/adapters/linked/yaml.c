@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A program of libyaml's, which has no allocator hooks: reads a document (JSON is YAML) ten times and writes it as YAML each
- * time. It knows nothing of bufpool; linked.sh links it with and without.
+ * A program of libyaml's, which has no allocator hooks: reads a document (JSON is YAML) ten times and writes it as
+ * YAML each time. It knows nothing of bufpool; linked.sh links it with and without.
  */
 #include <stdio.h>
 #include <yaml.h>
@@ -26,7 +26,8 @@ static int convert(FILE *in, FILE *out)
 			else if (node->type == YAML_MAPPING_NODE)
 				node->data.mapping.style = YAML_BLOCK_MAPPING_STYLE;
 		}
-		done = yaml_emitter_dump(&emitter, &document) && yaml_emitter_close(&emitter); /* the document goes with it */
+		/* The document goes with it. */
+		done = yaml_emitter_dump(&emitter, &document) && yaml_emitter_close(&emitter);
 	}
 	yaml_emitter_delete(&emitter);
 	yaml_parser_delete(&parser);
