@@ -58,8 +58,10 @@ void bufpool_destroy(struct bufpool *pool)
 size_t bufpool_prefill(struct bufpool *pool, size_t count, size_t n)
 {
 	struct bp_pool *engine = bp_engine(pool);
-	if (!bp_pool_start(engine))
+	if (!bp_pools_start()) {
+		errno = ENOMEM;
 		return 0;
+	}
 	if (n > engine->cap || count > UINT32_MAX) {
 		errno = EINVAL;
 		return 0;

@@ -81,7 +81,6 @@ struct bp_pool {
 	unsigned classes;              /* classes up to the cap */
 	unsigned first_class;          /* classes below it pass through */
 	_Atomic uint32_t state;        /* BP_POOL_… */
-	_Atomic uint32_t visitors;     /* pools.c */
 	int id;                        /* its number there; the default pool's is 0 */
 	_Atomic bool passing;          /* everything passes through */
 	uint64_t memory_limit;         /* bytes that the process may hope for, as read at start */

@@ -21,12 +21,18 @@
 #include "cache/options.h"
 #include "sys/text.h"
 
-enum { WORDS = BP_POOLS / 64, WARM = 8 /* numbers whose memory stays for the next pool of that number */ };
+enum {
+	WORDS = BP_POOLS / 64,
+	WARM = 8,          /* numbers whose memory stays for the next pool of that number */
+	START_TRIES = 1000 /* ms */
+};
 
 _Atomic(struct bp_pool *) bp_pools_chunks[BP_POOLS / BP_POOLS_CHUNK] BP_HIDDEN;
 static _Atomic uint64_t taken[WORDS] = { 1 }; /* 0 is the default pool's */
 static _Atomic int top;                       /* numbers up to here have been used */
 static _Atomic uint64_t visited;              /* ms: when bp_pools_poll last went round */
+/* Not in the pool, which is cleared: a visitor may come just after its end, see that, and leave just after it was cleared. */
+static _Atomic uint32_t visitors[BP_POOLS];
 uint32_t bp_pools_forks BP_HIDDEN;
 
 /* ---- numbers and their memory ---- */
@@ -86,10 +92,20 @@ struct bp_pool *bp_pools_owner(const void *p)
 
 /* ---- creation ---- */
 
+bool bp_pools_start(void)
+{
+	for (int tries = 0; tries < START_TRIES; tries++) {
+		if (bp_pool_start(&bp_default_pool))
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
 static int create(struct bp_pool **out, int from, int to, int (*set_up)(struct bp_pool *pool, const void *rules),
 		  const void *rules)
 {
-	if (!bp_pool_start(&bp_default_pool))
+	if (!bp_pools_start())
 		return -ENOMEM;
 	int id = take_number(from, to);
 	if (id < 0)
@@ -197,6 +213,15 @@ static void empty_levels(struct bp_pool *pool)
 	}
 }
 
+/* The state by itself: visitors may be looking at it. */
+static void clear(struct bp_pool *pool)
+{
+	size_t state = offsetof(struct bp_pool, state), behind = state + sizeof(pool->state);
+	memset(pool, 0, state);
+	memset((char *)pool + behind, 0, sizeof(*pool) - behind);
+	atomic_store_explicit(&pool->state, BP_POOL_NEW, memory_order_relaxed);
+}
+
 /* Zeroes are a pool that never was, but for what stays with the number. */
 static void forget(struct bp_pool *pool)
 {
@@ -209,7 +234,7 @@ static void forget(struct bp_pool *pool)
 			bp_os_purge(bp_slab_of(pool->inherited.slabs[i], (int)cpu), BP_SLAB_BYTES);
 	bp_percpu_reset(slabs, !warm);
 	if (warm || !bp_os_purge(pool, BP_POOL_STRIDE))
-		memset(pool, 0, sizeof(*pool));
+		clear(pool);
 	pool->slabs = slabs;
 	pool->heap.arena = arena;
 }
@@ -219,7 +244,7 @@ void bp_pools_destroy(struct bp_pool *pool)
 	uint32_t state = BP_POOL_READY;
 	if (!atomic_compare_exchange_strong(&pool->state, &state, BP_POOL_ENDING))
 		return; /* another thread is at it, which is misuse that can't always be seen */
-	while (atomic_load(&pool->visitors) != 0)
+	while (atomic_load(&visitors[pool->id]) != 0)
 		sched_yield();
 	/* In a child of fork, what it inherited is told by the page table whose it is: before the pages have other owners. */
 	while (bp_inherit_is_left(&bp_default_pool))
@@ -250,17 +275,17 @@ static struct bp_pool *next(int *id, bool bare)
 		if (pool == NULL)
 			continue;
 		*id = at + 1;
-		atomic_fetch_add(&pool->visitors, 1);
+		atomic_fetch_add(&visitors[at], 1);
 		if (atomic_load(&pool->state) == BP_POOL_READY)
 			return pool;
-		atomic_fetch_sub(&pool->visitors, 1);
+		atomic_fetch_sub(&visitors[at], 1);
 	}
 	return NULL;
 }
 
 static void leave(struct bp_pool *pool)
 {
-	atomic_fetch_sub(&pool->visitors, 1);
+	atomic_fetch_sub(&visitors[pool->id], 1);
 }
 
 void bp_pools_visit(bp_pools_visit_fn *visit, void *ctx, bool bare)
@@ -358,9 +383,8 @@ void bp_pools_child(void (*start_afresh)(struct bp_pool *pool))
 	bp_pools_forks++;
 	for (int id = 1; id <= atomic_load_explicit(&top, memory_order_relaxed); id++) {
 		struct bp_pool *pool = bp_pools_at(id);
-		if (pool == NULL)
-			continue;
-		atomic_store_explicit(&pool->visitors, 0, memory_order_relaxed);
-		start_afresh(pool);
+		atomic_store_explicit(&visitors[id], 0, memory_order_relaxed);
+		if (pool != NULL)
+			start_afresh(pool);
 	}
 }

@@ -29,6 +29,10 @@ struct bp_pool_rules {
 	bool wipes;
 };
 
+/* The default pool's start, for those who can't do without: by another thread it may take longer, on a busy machine, than a
+ * request would wait for. */
+bool bp_pools_start(void);
+
 /* 0; -EMFILE: there are too many pools; -ENOMEM. */
 int bp_pools_create(struct bp_pool **out, const struct bp_pool_rules *rules);
 /* One of `classes` classes for what is `owner`'s own. */

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(pools_threads, .timeout = 60);
 
@@ -294,6 +295,63 @@ Test(pools_threads, empty_ones_beside_threads_that_tick)
 
 		cr_assert_not_null(pool);
 		bufpool_destroy(pool);
+	}
+}
+
+/* ---- the process's first calls ---- */
+
+static pthread_barrier_t together;
+
+static void *make_the_first(void *index)
+{
+	uintptr_t wrong = 0;
+	struct bufpool *pool;
+	void *p;
+
+	pthread_barrier_wait(&together);
+	if (index && bufpool_prefill(NULL, 1, 40000) != 1)
+		wrong++;
+	pool = p_make("first", 0, 0, 0);
+	if (!pool)
+		return (void *)(wrong + 100);
+	p = bufpool_acquire_from(pool, 1000);
+	wrong += WRONG(!p || p_stats(pool).in_use != 1);
+	bufpool_release(p);
+	bufpool_destroy(pool);
+	return (void *)wrong;
+}
+
+static void *spin(void *unused)
+{
+	while (!atomic_load_explicit(&stop, memory_order_relaxed))
+		;
+	return unused;
+}
+
+/* Beside so many that whoever starts the library has little of the CPU, and the others wait for long. */
+static void make_the_first_together(void *prefill)
+{
+	enum { SPINNING = 60 };
+	pthread_t ids[THREADS], spinning;
+
+	pthread_barrier_init(&together, NULL, THREADS);
+	for (int i = 0; i < SPINNING; i++)
+		if (pthread_create(&spinning, NULL, spin, NULL))
+			_exit(99);
+	for (int i = 0; i < THREADS; i++)
+		if (pthread_create(&ids[i], NULL, make_the_first, i % 2 ? prefill : NULL))
+			_exit(99);
+	_exit(join_all(ids, THREADS) ? 1 : 0);
+}
+
+/* In children, each of which starts the library anew: nothing has been called here. */
+Test(pools_threads, eight_threads_make_the_process_s_first_call)
+{
+	struct t_result r;
+
+	for (int i = 0; i < 4; i++) {
+		t_child(&r, make_the_first_together, &together);
+		cr_assert(t_exited(&r, 0), "child %d: status %x, %s", i, r.status, r.text);
 	}
 }
 
