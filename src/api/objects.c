@@ -46,8 +46,10 @@ struct bufpool_objects {
 	_Atomic(struct bp_pool *) engine; /* NULL: none yet */
 	_Atomic uint64_t visits;
 	_Atomic uint64_t alive;
+	char rest[BP_LINE - 3 * sizeof(uint64_t)];
 };
-_Static_assert(offsetof(struct bufpool_objects, engine) == BP_LINE, "slow paths write to lines that hits don't read");
+_Static_assert(offsetof(struct bufpool_objects, engine) == BP_LINE && sizeof(struct bufpool_objects) == 2 * BP_LINE,
+	       "slow paths write to lines that hits don't read: blocks of that size begin with one");
 
 static inline __attribute__((always_inline)) unsigned class_of_all(void)
 {

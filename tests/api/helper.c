@@ -5,11 +5,13 @@
  */
 #include "support.h"
 
+#include <bufpool/objects.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static unsigned wrong;
@@ -125,6 +127,59 @@ static void partial(const char *bytes)
 	CHECK(t_balanced());
 }
 
+static char objects[100];
+static unsigned constructed, destructed[100];
+
+static void *construct(void *ctx)
+{
+	(void)ctx;
+	return constructed < 100 ? &objects[constructed++] : NULL;
+}
+
+static void destruct(void *obj, void *ctx, int reason)
+{
+	(void)ctx, (void)reason;
+	destructed[(char *)obj - objects]++;
+}
+
+/* In parent and child alike: 50 of 100 objects are cached, the others out. */
+static void end_pool(struct bufpool_objects *o, void **out)
+{
+	for (int i = 0; i < 50; i++)
+		CHECK((out[i] = bufpool_objects_acquire(o)) != NULL);
+	CHECK(constructed == 100);
+	for (int i = 0; i < 70; i++)
+		bufpool_objects_release(o, out[i]);
+	bufpool_objects_destroy(o);
+	for (int i = 70; i < 100; i++)
+		bufpool_objects_release(o, out[i]);
+	for (int i = 0; i < 100; i++)
+		CHECK(destructed[i] == 1);
+	CHECK(!stats().in_use);
+}
+
+/* Criterion's processes have never had one thread only, as far as the C library knows. */
+static void fork_objects(const char *unused)
+{
+	const struct bufpool_objects_ops ops = { sizeof(ops), construct, NULL, destruct };
+	struct bufpool_objects *o;
+	void *out[100];
+	int status = -1;
+	pid_t pid;
+
+	(void)unused;
+	CHECK(bufpool_objects_create(&o, &ops, NULL) == 0);
+	for (int i = 0; i < 100; i++)
+		out[i] = bufpool_objects_acquire(o);
+	for (int i = 0; i < 50; i++)
+		bufpool_objects_release(o, out[i]);
+	pid = fork();
+	end_pool(o, out);
+	if (pid == 0)
+		exit(wrong ? 1 : 0);
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
 /* burst_tool.c */
 void t_burst(const char *epoch_ms);
 void t_burst_tick(const char *epoch_ms);
@@ -135,7 +190,8 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*run)(const char *argument);
 	} commands[] = { { "option", option }, { "cap", cap }, { "use", use }, { "double", release_twice },
-		{ "exhaust", exhaust }, { "partial", partial }, { "burst", t_burst }, { "tick", t_burst_tick } };
+		{ "exhaust", exhaust }, { "partial", partial }, { "fork_objects", fork_objects },
+		{ "burst", t_burst }, { "tick", t_burst_tick } };
 
 	for (size_t i = 0; argc > 1 && i < T_COUNT(commands); i++) {
 		if (strcmp(argv[1], commands[i].name))

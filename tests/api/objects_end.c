@@ -235,7 +235,7 @@ static void *release_the_rest(void *from)
 
 Test(objects_end, what_is_out_ends_when_it_comes_back)
 {
-	const uint64_t before = t_stats().in_use;
+	const uint64_t before = t_stats().in_use, own = !t_passes_through(96);
 	pthread_t other;
 
 	o_create(&m);
@@ -249,7 +249,7 @@ Test(objects_end, what_is_out_ends_when_it_comes_back)
 		cr_assert_eq(errno, 77);
 		cr_assert_eq(m.ended, i + 1);
 	}
-	cr_assert_eq(t_stats().in_use, before + 1, "the pool's own memory");
+	cr_assert_eq(t_stats().in_use, before + own, "the pool's own memory");
 	cr_assert_eq(pthread_create(&other, NULL, release_the_rest, (void *)(SOME * 3 / 4)), 0);
 	pthread_join(other, NULL);
 	cr_assert_eq(m.why[BUFPOOL_OBJECTS_DESTROYED] + m.why[BUFPOOL_OBJECTS_PASSED], SOME);
