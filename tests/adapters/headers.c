@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Every header of include/bufpool/adapters, whichever there are: it compiles alone and twice, without a library's
- * header and without a warning, in one dialect; in the others all of them together. That it compiles with the
- * library's header is its own test's business.
+ * header and without a warning, in one dialect; in the others all of them together. libraries.h has them
+ * behind the headers of their libraries.
  */
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -102,4 +102,28 @@ Test(headers, cxx_with_gcc)
 Test(headers, cxx_with_clang)
 {
 	each_compiles("clang++", ".cc", cxx);
+}
+
+/* libraries.h: all of them, each behind its library's header where that is here. */
+static void behind_libraries(const char *compiler, const char *language, const char *standard)
+{
+	char command[1024];
+
+	snprintf(command, sizeof(command), "command -v %s >/dev/null", compiler);
+	if (system(command))
+		cr_skip_test("%s is not here", compiler);
+	snprintf(command, sizeof(command), "%s -x %s -std=%s -fsyntax-only " WARNINGS " -I %s " T_DATA "/../libraries.h >&2",
+		 compiler, language, standard, T_INCLUDE);
+	cr_expect_eq(system(command), 0, "%s", command);
+}
+
+Test(headers, behind_their_libraries_in_c)
+{
+	behind_libraries("gcc", "c", "gnu11");
+	behind_libraries("gcc", "c", "gnu2x");
+}
+
+Test(headers, behind_their_libraries_in_cxx)
+{
+	behind_libraries("g++", "c++", "gnu++17");
 }
