@@ -35,6 +35,12 @@ static _Atomic uint64_t visited;              /* ms: when bp_pools_poll last wen
 static _Atomic uint32_t visitors[BP_POOLS];
 uint32_t bp_pools_forks BP_HIDDEN;
 
+/* What stays with a number while it is nobody's: apart from the pool, whose pages the kernel gets back meanwhile. */
+BP_REMOTE struct bp_pools_kept {
+	struct bp_slabs slabs;
+	unsigned arena;
+} bp_pools_kept[BP_POOLS];
+
 /* ---- numbers and their memory ---- */
 
 static int take_number(int from, int to)
@@ -90,6 +96,11 @@ struct bp_pool *bp_pools_owner(const void *p)
 	return owner == BP_OWNER_NONE || owner == 0 ? &bp_default_pool : bp_pools_at(owner);
 }
 
+static void keep(struct bp_pool *pool)
+{
+	bp_pools_kept[pool->id] = (struct bp_pools_kept){ pool->slabs, pool->heap.arena };
+}
+
 /* ---- creation ---- */
 
 bool bp_pools_start(void)
@@ -114,14 +125,19 @@ static int create(struct bp_pool **out, int from, int to, int (*set_up)(struct b
 	int failed = pool == NULL ? -ENOMEM : 0;
 	if (pool != NULL) {
 		pool->id = id;
+		pool->slabs = bp_pools_kept[id].slabs;
+		pool->heap.arena = bp_pools_kept[id].arena;
 		failed = set_up(pool, rules);
 		if (failed == 0)
 			failed = bp_pool_open(pool);
 	}
-	if (failed != 0)
-		put_number(id);
-	else
+	if (failed == 0) {
 		*out = pool;
+		return 0;
+	}
+	if (pool != NULL)
+		keep(pool);
+	put_number(id);
 	return failed;
 }
 
@@ -222,21 +238,19 @@ static void clear(struct bp_pool *pool)
 	atomic_store_explicit(&pool->state, BP_POOL_NEW, memory_order_relaxed);
 }
 
-/* Zeroes are a pool that never was, but for what stays with the number. */
+/* Zeroes are a pool that never was. */
 static void forget(struct bp_pool *pool)
 {
 	struct bp_slabs slabs = pool->slabs;
-	unsigned arena = pool->heap.arena;
 	bool warm = pool->id < WARM || (pool->id >= BP_POOLS_NAMED && pool->id < BP_POOLS_NAMED + WARM);
 	pool->self = NULL;
 	for (unsigned i = 0; i < pool->inherited.slab_count; i++)
 		for (unsigned cpu = 0; cpu < slabs.cpus; cpu++)
 			bp_os_purge(bp_slab_of(pool->inherited.slabs[i], (int)cpu), BP_SLAB_BYTES);
 	bp_percpu_reset(slabs, !warm);
+	keep(pool);
 	if (warm || !bp_os_purge(pool, BP_POOL_STRIDE))
 		clear(pool);
-	pool->slabs = slabs;
-	pool->heap.arena = arena;
 }
 
 void bp_pools_destroy(struct bp_pool *pool)
