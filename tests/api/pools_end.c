@@ -257,6 +257,21 @@ Test(pools_end, the_limit_on_pools_is_an_error_and_no_more)
 
 /* ---- many, one after the other ---- */
 
+/* More than the CPU's stack holds. */
+static void cycle_full(int i)
+{
+	enum { MANY = 3000 };
+	static void *p[MANY];
+	struct bufpool *pool = p_make("full", 0, 0, 0);
+
+	cr_assert_not_null(pool, "cycle %d", i);
+	for (int k = 0; k < MANY; k++)
+		p[k] = bufpool_acquire_from(pool, 64);
+	bufpool_release_many(p, MANY);
+	cr_assert_geq(p_stats(pool).cached, MANY);
+	bufpool_destroy(pool);
+}
+
 static void cycle(int i, bool use)
 {
 	struct bufpool *pool = p_make("short", 0, 0, 0);
@@ -290,4 +305,19 @@ Test(pools_end, cycles_leave_nothing_behind)
 	p_need_own_memory();
 	expect_nothing_left_behind(30000, false);
 	expect_nothing_left_behind(30000, true);
+}
+
+Test(pools_end, nor_do_those_of_pools_with_full_caches)
+{
+	struct p_process before = { 0 }, after;
+
+	p_need_own_memory();
+	for (int i = 0; i < 2500; i++) {
+		cycle_full(i);
+		if (i == 100)
+			before = p_process();
+	}
+	after = p_process();
+	cr_assert_leq(after.size, before.size, "%zu KiB of addresses", (after.size - before.size) >> 10);
+	cr_assert_leq(after.resident, before.resident + (1u << 20), "%zu KiB", (after.resident - before.resident) >> 10);
 }

@@ -298,6 +298,35 @@ Test(pools_threads, empty_ones_beside_threads_that_tick)
 	}
 }
 
+/* Ends while others are giving back what it has cached. */
+Test(pools_threads, full_ones_beside_threads_that_tick)
+{
+	enum { ROUNDS = 120, CACHED = 3000 };
+	static void *p[CACHED];
+	pthread_t others[3];
+	uint64_t random = 1;
+
+	p_need_own_memory();
+	cr_assert_eq(bufpool_option_set("epoch_ms", "10"), 0);
+	atomic_store(&stop, false);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(pthread_create(&others[i], NULL, tick, NULL), 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		struct bufpool *pool = p_make("full", 0, 0, 0);
+
+		cr_assert_not_null(pool);
+		for (int k = 0; k < CACHED; k++)
+			cr_assert_not_null(p[k] = bufpool_acquire_from(pool, (size_t)k % 10 * 200));
+		bufpool_release_many(p, CACHED);
+		t_sleep_ms((unsigned)(t_random(&random) % 25));
+		bufpool_destroy(pool);
+	}
+	atomic_store(&stop, true);
+	cr_assert_eq(join_all(others, 3), 0);
+	cr_assert_eq(t_stats().misuse, 0);
+	cr_assert(t_balanced());
+}
+
 /* ---- the process's first calls ---- */
 
 static pthread_barrier_t together;

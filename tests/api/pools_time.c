@@ -170,6 +170,26 @@ Test(pools_time, S10_tick_called_when_it_says)
 	cr_assert_eq(bufpool_tick(), -1, "nothing is pending any more");
 }
 
+/* An event loop that calls as it is told, and no longer: nothing may be left when it is told that nothing is pending. */
+Test(pools_time, S10_tick_says_for_how_long_it_is_worth_while)
+{
+	p_need_own_memory();
+	cr_assert_eq(bufpool_option_set("epoch_ms", "50"), 0);
+	struct bufpool *pool = p_make("idle", 0, 0, 0);
+	int ms = 0;
+
+	for (int i = 0; i < 300 && bufpool_tick() >= 0; i++)
+		t_sleep_ms(10);
+	cr_assert_eq(bufpool_tick(), -1);
+	fill_cache(pool, 40000);
+	for (int i = 0; i < 1000 && (ms = bufpool_tick()) >= 0; i++)
+		t_sleep_ms((unsigned)ms);
+	cr_assert_eq(ms, -1);
+	cr_assert_eq(kept(pool), 0, "%d blocks", (int)kept(pool));
+	cr_assert(p_balanced(pool));
+	bufpool_destroy(pool);
+}
+
 /* What is used in each epoch stays, though the pool beside it is given back. */
 Test(pools_time, what_is_used_stays)
 {
