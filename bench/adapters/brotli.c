@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Brotli: small messages and one larger text, with the quality that web servers use for what they pack on the way. The encoder
- * allocates more than the default pool keeps.
+ * Brotli: small messages and one larger text, with the quality that web servers use for what they pack on the way.
+ * The encoder allocates more than the default pool keeps.
  */
 #include "streams.h"
 
@@ -25,8 +25,8 @@ static size_t encoded(struct bench_input in, unsigned char *out, size_t room)
 	size_t left = in.size, rest = room;
 
 	BrotliEncoderSetParameter(encoder, BROTLI_PARAM_QUALITY, 4);
-	bench_expect(BrotliEncoderCompressStream(encoder, BROTLI_OPERATION_FINISH, &left, &in.data, &rest, &out, NULL) &&
-		     BrotliEncoderIsFinished(encoder), "Brotli: not encoded");
+	bench_expect(BrotliEncoderCompressStream(encoder, BROTLI_OPERATION_FINISH, &left, &in.data, &rest, &out,
+						 NULL) && BrotliEncoderIsFinished(encoder), "Brotli: not encoded");
 	BrotliEncoderDestroyInstance(encoder);
 	return room - rest;
 }

@@ -51,7 +51,8 @@ static size_t decompressed(struct bench_input in)
 static size_t lap_compress(void)
 {
 	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(compressed(bench_messages[i], bench_packed, sizeof(bench_packed)) > 30, "bzip2: too short");
+		bench_expect(compressed(bench_messages[i], bench_packed, sizeof(bench_packed)) > 30,
+			     "bzip2: too short");
 	return BENCH_MESSAGES;
 }
 

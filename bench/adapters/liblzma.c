@@ -37,7 +37,8 @@ static size_t coded(struct bench_input in, unsigned char *out, size_t room, bool
 static size_t lap_encode(void)
 {
 	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(coded(bench_messages[i], bench_packed, sizeof(bench_packed), false) > 30, "liblzma: too short");
+		bench_expect(coded(bench_messages[i], bench_packed, sizeof(bench_packed), false) > 30,
+			     "liblzma: too short");
 	return BENCH_MESSAGES;
 }
 

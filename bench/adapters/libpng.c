@@ -86,8 +86,8 @@ static void prepare(void)
 		for (int x = 0; x < SIDE; x++) {
 			const int dx = x - SIDE / 2, dy = y - SIDE / 2;
 			const bool inside = dx * dx + dy * dy < SIDE * SIDE / 6;
-			const unsigned char pixel[4] = { inside ? 200 : (unsigned char)(4 * x), (unsigned char)(3 * y), 90,
-				inside ? 255 : 128 };
+			const unsigned char pixel[4] = { inside ? 200 : (unsigned char)(4 * x),
+				(unsigned char)(3 * y), 90, inside ? 255 : 128 };
 
 			memcpy(&pixels[y][4 * x], pixel, 4);
 		}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * PCRE2: a pattern is compiled and tried on a few lines, as programs do that get patterns from their users; and a compiled one
- * goes over a text, with match data made for each line.
+ * PCRE2: a pattern is compiled and tried on a few lines, as programs do that get patterns from their users; and a
+ * compiled one goes over a text, with match data made for each line.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "workload.h"
@@ -78,7 +78,8 @@ static size_t lap_compile(void)
 
 static size_t lap_match(void)
 {
-	bench_expect(matching(compiled, 100) == 99, "PCRE2: too few lines"); /* the first one is the array's beginning */
+	/* The first line is the array's beginning. */
+	bench_expect(matching(compiled, 100) == 99, "PCRE2: too few lines");
 	return 100;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * std::pmr: a request is parsed into a map of strings and a list, looked at, and dropped; and a table that grows. Without
- * hooks the containers take the standard's resource over operator new.
+ * std::pmr: a request is parsed into a map of strings and a list, looked at, and dropped; and a table that grows.
+ * Without hooks the containers take the standard's resource over operator new.
  */
 #include "workload.h"
 
@@ -33,9 +33,9 @@ static size_t words_of(size_t from, size_t to)
 
 	for (size_t at = from; at < to;) {
 		const char *begin = static_cast<const char *>(memchr(text + at, '"', to - at));
-		const char *end = begin ? static_cast<const char *>(memchr(begin + 1, '"', text + to - begin - 1)) : nullptr;
+		const char *end = begin ? strchr(begin + 1, '"') : nullptr;
 
-		if (!end)
+		if (!end || end >= text + to)
 			break;
 		order.emplace_back(begin, end + 1);
 		where[order.back()].push_back(at);

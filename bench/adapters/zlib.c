@@ -2,8 +2,8 @@
  *
  * zlib: streams of small messages, and of one larger input. Each stream begins with an Init and ends with an End: the
  * blocks, 4 x 64 KiB and two small ones for deflate, are a stream's own. glibc gets them from the kernel each time;
- * jemalloc does not, its five mallocs and frees cost a microsecond: of a message of 100 bytes that is a quarter, of larger
- * ones less, whatever the allocator, so that the bar against jemalloc is for the smallest.
+ * jemalloc does not, its five mallocs and frees cost a microsecond: of a message of 100 bytes that is a quarter, of
+ * larger ones less, whatever the allocator, so that the bar against jemalloc is for the smallest.
  */
 #include "streams.h"
 

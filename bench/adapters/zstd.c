@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Zstandard: a context for each stream, as programs do that don't keep them. A context is larger than what the default pool
- * keeps.
+ * Zstandard: a context for each stream, as programs do that don't keep them. A context is larger than what the
+ * default pool keeps.
  */
 #define ZSTD_STATIC_LINKING_ONLY
 #include "streams.h"
@@ -40,7 +40,8 @@ static size_t decompressed(struct bench_input in)
 static size_t lap_compress_messages(void)
 {
 	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(compressed(bench_messages[i], bench_packed, sizeof(bench_packed)) > 30, "Zstandard: too short");
+		bench_expect(compressed(bench_messages[i], bench_packed, sizeof(bench_packed)) > 30,
+			     "Zstandard: too short");
 	return BENCH_MESSAGES;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Brotli's instances from a pool. Unusual: the encoder of 1.0.9 as Debian builds it ends the process where it gets no memory,
- * all but for its first block; newer ones report it.
+ * Brotli's instances from a pool. Unusual: the encoder of 1.0.9 as Debian builds it ends the process where it gets no
+ * memory, all but for its first block; newer ones report it.
  */
 #include <brotli/decode.h>
 #include <brotli/encode.h>

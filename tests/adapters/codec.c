@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The input is meson's description of the build: some 100 kB or more of JSON that is different on every machine, so results
- * are compared with those of the same library without hooks.
+ * The input is meson's description of the build: some 100 kB or more of JSON that is different on every machine, so
+ * results are compared with those of the same library without hooks.
  */
 #include "codec.h"
 
@@ -40,7 +40,8 @@ static void unmake(struct material *m)
 
 static bool pack(const struct material *m, struct bufpool *pool)
 {
-	struct t_job job = { .in = m->text, .size = m->text_size, .out = m->made, .room = m->room, .hooked = true, .pool = pool };
+	struct t_job job = { .in = m->text, .size = m->text_size, .out = m->made, .room = m->room, .hooked = true,
+		.pool = pool };
 
 	if (!m->codec->pack(&job))
 		return false;
@@ -51,7 +52,8 @@ static bool pack(const struct material *m, struct bufpool *pool)
 
 static bool unpack(const struct material *m, struct bufpool *pool)
 {
-	struct t_job job = { .in = m->packed, .size = m->packed_size, .out = m->made, .room = m->room, .hooked = true, .pool = pool };
+	struct t_job job = { .in = m->packed, .size = m->packed_size, .out = m->made, .room = m->room, .hooked = true,
+		.pool = pool };
 
 	if (!m->codec->unpack(&job))
 		return false;

@@ -18,7 +18,8 @@ struct t_job {
 	struct bufpool *pool;
 };
 
-/* One run from creating to destroying. False where the library reports that it got no memory; asserts whatever else is wrong. */
+/* One run from creating to destroying. False where the library reports that it got no memory; asserts whatever
+ * else is wrong. */
 typedef bool t_run(struct t_job *job);
 
 struct t_codec {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * GMP's numbers from the default pool. The hooks are the process's: what is compared with is made before they are set, and
- * nothing of it is kept.
+ * GMP's numbers from the default pool. The hooks are the process's: what is compared with is made before they are
+ * set, and nothing of it is kept.
  */
 #include <gmp.h>
 

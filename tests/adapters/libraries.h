@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Every adapter behind the header of its library, of which those are taken that are here; headers.c has it compiled as C and
- * as C++.
+ * Every adapter behind the header of its library, of which those are taken that are here; headers.c has it compiled
+ * as C and as C++.
  */
 #if __has_include(<zlib.h>)
 #include <zlib.h>

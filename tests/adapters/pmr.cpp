@@ -76,7 +76,8 @@ static void expect_aligned(std::pmr::memory_resource *resource)
 
 			for (void *&one : p) {
 				one = resource->allocate(n, alignment);
-				cr_assert_eq(reinterpret_cast<uintptr_t>(one) % alignment, 0u, "%zu, %zu", n, alignment);
+				cr_assert_eq(reinterpret_cast<uintptr_t>(one) % alignment, 0u, "%zu, %zu", n,
+					     alignment);
 				memset(one, 0xa5, n);
 			}
 			for (void *one : p)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A protobuf-c message as protoc-c would describe it, written by hand so that no compiler is needed; bench/adapters uses
- * it, too.
+ * A protobuf-c message as protoc-c would describe it, written by hand so that no compiler is needed; bench/adapters
+ * uses it, too.
  *
  *	message Record {
  *		string name = 1;

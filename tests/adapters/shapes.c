@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The shapes by themselves: what libraries seldom do to their hooks, but may. Each is called through a pointer, as a library
- * calls it.
+ * The shapes by themselves: what libraries seldom do to their hooks, but may. Each is called through a pointer, as a
+ * library calls it.
  */
 #include <bufpool/adapters/shapes.h>
 #include "support.h"

@@ -7,13 +7,14 @@
  *
  *	BrotliDecoderState *decoder = bufpool_brotli_decoder_create(NULL);
  *
- * What they allocate: a decoder some 20 kB and a window as large as the text, up to 16 MB; an encoder 9 kB at quality 0, above
- * a table of 256 KiB to 2 MiB by quality, and 9 MB more where the text is long. What is over the cap of the pool, 64 KiB in
- * the default one, isn't kept: give encoders a pool of their own, whose cap is 4 MiB (bufpool_create). Where a decoder gets no memory it says so;
- * the encoder of 1.0.9, as Debian builds it, calls exit(1), with these hooks as without.
+ * What they allocate: a decoder some 20 kB and a window as large as the text, up to 16 MB; an encoder 9 kB at quality
+ * 0, above a table of 256 KiB to 2 MiB by quality, and 9 MB more where the text is long. What is over the cap of the
+ * pool, 64 KiB in the default one, isn't kept: give encoders a pool of their own, whose cap is 4 MiB
+ * (bufpool_create). Where a decoder gets no memory it says so; the encoder of 1.0.9, as Debian builds it, calls
+ * exit(1), with these hooks as without.
  *
- * Who frees: BrotliEncoderDestroyInstance, BrotliDecoderDestroyInstance, everything; what the TakeOutput functions return
- * is theirs, too. BrotliEncoderCompress and BrotliDecoderDecompress have no hook and use malloc.
+ * Who frees: BrotliEncoderDestroyInstance, BrotliDecoderDestroyInstance, everything; what the TakeOutput functions
+ * return is theirs, too. BrotliEncoderCompress and BrotliDecoderDecompress have no hook and use malloc.
  */
 #ifndef BUFPOOL_ADAPTERS_BROTLI_H
 #define BUFPOOL_ADAPTERS_BROTLI_H

@@ -9,11 +9,11 @@
  *	bufpool_bzip2_use(&stream, pool);
  *	BZ2_bzCompressInit(&stream, 1, 0, 0);
  *
- * What they allocate: 60 kB and blocks of 400 kB (level 1) to 3.6 MB (level 9). The default pool keeps none of these: give bzip2 a pool of its
- * own, whose cap is 4 MiB (bufpool_create).
+ * What they allocate: 60 kB and blocks of 400 kB (level 1) to 3.6 MB (level 9). The default pool keeps none of these:
+ * give bzip2 a pool of its own, whose cap is 4 MiB (bufpool_create).
  *
- * Who frees: BZ2_bzCompressEnd and BZ2_bzDecompressEnd, everything. The BZ2_bzRead, BZ2_bzWrite and BuffToBuff functions have no
- * hook and use malloc.
+ * Who frees: BZ2_bzCompressEnd and BZ2_bzDecompressEnd, everything. The BZ2_bzRead, BZ2_bzWrite and BuffToBuff
+ * functions have no hook and use malloc.
  */
 #ifndef BUFPOOL_ADAPTERS_BZIP2_H
 #define BUFPOOL_ADAPTERS_BZIP2_H

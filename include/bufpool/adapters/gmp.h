@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * bufpool: GMP's numbers from the default pool, and those of what builds upon it (MPFR, MPC, …). GMP knows the sizes: releases
- * are sized ones, and growing copies what is used.
+ * bufpool: GMP's numbers from the default pool, and those of what builds upon it (MPFR, MPC, …). GMP knows the sizes:
+ * releases are sized ones, and growing copies what is used.
  *
  *	#include <gmp.h>
  *	#include <bufpool/adapters/gmp.h>
@@ -10,10 +10,10 @@
  *	{
  *		bufpool_gmp_install_process();
  *
- * Who frees: mpz_clear and its like. The text that mpz_get_str(NULL, …), gmp_asprintf and others return is the caller's: it
- * goes to bufpool_release, not to free(), which doesn't know it. What is in a library's hands that fetches the functions
- * (mp_get_memory_functions) is right, too. Where there is no memory GMP has no way to say so: the process aborts after
- * one line on standard error, as without hooks.
+ * Who frees: mpz_clear and its like. The text that mpz_get_str(NULL, …), gmp_asprintf and others return is the
+ * caller's: it goes to bufpool_release, not to free(), which doesn't know it. What is in a library's hands that
+ * fetches the functions (mp_get_memory_functions) is right, too. Where there is no memory GMP has no way to say so:
+ * the process aborts after one line on standard error, as without hooks.
  */
 #ifndef BUFPOOL_ADAPTERS_GMP_H
 #define BUFPOOL_ADAPTERS_GMP_H

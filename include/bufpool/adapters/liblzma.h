@@ -9,8 +9,8 @@
  *	lzma_stream stream = LZMA_STREAM_INIT;
  *	stream.allocator = &allocator;
  *
- * What they allocate: an encoder 3 MB (preset 0) to 700 MB, a decoder the dictionary, 256 KiB to 64 MB. Only preset 0 keeps to
- * blocks of at most 4 MiB, the largest cap that a pool may have; larger ones come and go as with malloc.
+ * What they allocate: an encoder 3 MB (preset 0) to 700 MB, a decoder the dictionary, 256 KiB to 64 MB. Only preset 0
+ * keeps to blocks of at most 4 MiB, the largest cap that a pool may have; larger ones come and go as with malloc.
  *
  * Who frees: lzma_end, everything. What functions with an `allocator` argument return through a pointer (lzma_index_…,
  * lzma_str_…, lzma_filters_…) goes to their counterparts with the same allocator, or to bufpool_release.

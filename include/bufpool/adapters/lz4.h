@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * bufpool: the contexts of LZ4 frames from a pool. The hook is in the part of lz4frame.h that LZ4 doesn't call stable, from
- * 1.9.4 on:
+ * bufpool: the contexts of LZ4 frames from a pool. The hook is in the part of lz4frame.h that LZ4 doesn't call
+ * stable, from 1.9.4 on:
  *
  *	#define LZ4F_STATIC_LINKING_ONLY
  *	#include <lz4frame.h>
@@ -9,12 +9,12 @@
  *
  *	LZ4F_cctx *cctx = bufpool_lz4_cctx_create(pool);
  *
- * What they allocate: 16 kB for compressing (256 kB from level 3 on), and for both ways buffers that go by the frame's block
- * size: from 64 KiB and 4 bytes up. What is over the cap of the pool, 64 KiB in the default one, isn't kept: give LZ4 a pool
- * of its own, whose cap is 4 MiB (bufpool_create).
+ * What they allocate: 16 kB for compressing (256 kB from level 3 on), and for both ways buffers that go by the
+ * frame's block size: from 64 KiB and 4 bytes up. What is over the cap of the pool, 64 KiB in the default one, isn't
+ * kept: give LZ4 a pool of its own, whose cap is 4 MiB (bufpool_create).
  *
- * Who frees: LZ4F_freeCompressionContext, LZ4F_freeDecompressionContext, LZ4F_freeCDict, everything. LZ4F_compressFrame and the
- * functions of lz4.h have no hook.
+ * Who frees: LZ4F_freeCompressionContext, LZ4F_freeDecompressionContext, LZ4F_freeCDict, everything.
+ * LZ4F_compressFrame and the functions of lz4.h have no hook.
  */
 #ifndef BUFPOOL_ADAPTERS_LZ4_H
 #define BUFPOOL_ADAPTERS_LZ4_H

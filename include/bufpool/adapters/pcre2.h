@@ -11,11 +11,12 @@
  *	pcre2_code *code = pcre2_compile(…, compile);
  *	pcre2_match_data *data = pcre2_match_data_create_from_pattern(code, general);
  *
- * Each object remembers the pool, so that the contexts may be freed before it. What JIT compiles goes to pages of its own, by no
- * hook.
+ * Each object remembers the pool, so that the contexts may be freed before it. What JIT compiles goes to pages of its
+ * own, by no hook.
  *
- * Who frees: the function of the object's name (pcre2_code_free, …); pcre2_substring_free and pcre2_substring_list_free what
- * the substring functions return, pcre2_converted_pattern_free what pcre2_pattern_convert does. Never free().
+ * Who frees: the function of the object's name (pcre2_code_free, …); pcre2_substring_free and
+ * pcre2_substring_list_free what the substring functions return, pcre2_converted_pattern_free what
+ * pcre2_pattern_convert does. Never free().
  */
 #ifndef BUFPOOL_ADAPTERS_PCRE2_H
 #define BUFPOOL_ADAPTERS_PCRE2_H

@@ -7,12 +7,12 @@
  *	bufpool_resource resource(pool);
  *	std::pmr::vector<std::pmr::string> lines(&resource);
  *
- * Containers know how much they give back, so the release is a sized one. Threads may share a resource: unlike the standard's
- * own pools this one needs no lock for that.
+ * Containers know how much they give back, so the release is a sized one. Threads may share a resource: unlike the
+ * standard's own pools this one needs no lock for that.
  *
- * Who frees: the container that allocated, through the resource, which must outlive it. What its allocator returned belongs
- * to deallocate() of an equal resource, with the same size and alignment; neither free() nor operator delete know it.
- * bufpool_destroy takes all blocks away: containers first.
+ * Who frees: the container that allocated, through the resource, which must outlive it. What its allocator returned
+ * belongs to deallocate() of an equal resource, with the same size and alignment; neither free() nor operator delete
+ * know it. bufpool_destroy takes all blocks away: containers first.
  */
 #ifndef BUFPOOL_ADAPTERS_PMR_HPP
 #define BUFPOOL_ADAPTERS_PMR_HPP
@@ -59,8 +59,8 @@ private:
 			bufpool_release_sized(static_cast<void **>(p)[-1], n + alignment);
 	}
 
-	/* Only the default pool aligns. In others the aligned place lies inside a larger block, whose start stands in front
-	 * of it: there is room, because both are multiples of `natural` and not the same. */
+	/* Only the default pool aligns. In others the aligned place lies inside a larger block, whose start stands
+	 * in front of it: there is room, because both are multiples of `natural` and not the same. */
 	void *acquire_shifted(std::size_t alignment, std::size_t n) noexcept
 	{
 		void *block = n <= SIZE_MAX - alignment ? bufpool_acquire_from(pool_, n + alignment) : nullptr;
@@ -98,8 +98,8 @@ inline std::pmr::memory_resource *bufpool_pmr_default()
 	return resource;
 }
 
-/* Makes it what containers without a resource of their own take. For programs, early in main: a library must never call this.
- * Containers that exist already keep what they have. Returns the resource that there was before. */
+/* Makes it what containers without a resource of their own take. For programs, early in main: a library must never
+ * call this. Containers that exist already keep what they have. Returns the resource that there was before. */
 inline std::pmr::memory_resource *bufpool_pmr_install_process()
 {
 	return std::pmr::set_default_resource(bufpool_pmr_default());

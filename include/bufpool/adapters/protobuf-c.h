@@ -9,10 +9,10 @@
  *	Person *person = person__unpack(&allocator, length, data);
  *	person__free_unpacked(person, &allocator);
  *
- * Who frees: …__free_unpacked with an allocator of these, that of the same pool or of any other; with NULL it would call free(),
- * which doesn't know the blocks. Fields that the program sets in an unpacked message are freed along with it and must be from
- * bufpool_acquire then. A ProtobufCBufferSimple whose `allocator` points to one of these is emptied by
- * PROTOBUF_C_BUFFER_SIMPLE_CLEAR.
+ * Who frees: …__free_unpacked with an allocator of these, that of the same pool or of any other; with NULL it would
+ * call free(), which doesn't know the blocks. Fields that the program sets in an unpacked message are freed along
+ * with it and must be from bufpool_acquire then. A ProtobufCBufferSimple whose `allocator` points to one of these is
+ * emptied by PROTOBUF_C_BUFFER_SIMPLE_CLEAR.
  */
 #ifndef BUFPOOL_ADAPTERS_PROTOBUF_C_H
 #define BUFPOOL_ADAPTERS_PROTOBUF_C_H

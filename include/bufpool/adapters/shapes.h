@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * bufpool: the functions that libraries call through their allocator hooks. Libraries differ in their names for a hook but
- * agree on seven shapes of it; each is here once, and the headers beside this one put the right ones where a library wants
- * them. Use those; a library that has none yet takes its functions from here.
+ * bufpool: the functions that libraries call through their allocator hooks. Libraries differ in their names for a
+ * hook but agree on seven shapes of it; each is here once, and the headers beside this one put the right ones where a
+ * library wants them. Use those; a library that has none yet takes its functions from here.
  *
  * What all of them promise
  *   - What malloc, calloc, realloc and free of glibc promise: 0 bytes are a distinct block, realloc of NULL is malloc,
  *     realloc to 0 bytes frees and returns NULL, free takes NULL, a product that overflows is ENOMEM.
- *   - ctx is a `struct bufpool *`, NULL for the default pool, and the library hands it back unchanged. Shapes without ctx
- *     use the default pool.
+ *   - ctx is a `struct bufpool *`, NULL for the default pool, and the library hands it back unchanged. Shapes
+ *     without ctx use the default pool.
  *   - What these return is released by the function of the same shape or by bufpool_release; free() doesn't know it.
  */
 #ifndef BUFPOOL_ADAPTERS_SHAPES_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * bufpool: Zstandard's contexts and dictionaries from a pool. The hook is in the part of zstd.h that zstd doesn't call stable:
+ * bufpool: Zstandard's contexts and dictionaries from a pool. The hook is in the part of zstd.h that zstd doesn't
+ * call stable:
  *
  *	#define ZSTD_STATIC_LINKING_ONLY
  *	#include <zstd.h>
@@ -9,10 +10,10 @@
  *	ZSTD_CCtx *cctx = bufpool_zstd_cctx_create(pool);
  *	ZSTD_CDict *dict = ZSTD_createCDict_advanced(…, bufpool_zstd_mem(pool));
  *
- * What they allocate: 96 kB for a decompressing context and as much as the window for a stream; 30 kB for a compressing one
- * whose text is short, up to some MB by level and text. What is over the default pool's cap of 64 KiB isn't kept there: give
- * zstd a pool of its own, whose cap is 4 MiB (bufpool_create).
- * A context that is used again needs no allocation at all; zstd's own advice is to do that.
+ * What they allocate: 96 kB for a decompressing context and as much as the window for a stream; 30 kB for a
+ * compressing one whose text is short, up to some MB by level and text. What is over the default pool's cap of 64 KiB
+ * isn't kept there: give zstd a pool of its own, whose cap is 4 MiB (bufpool_create). A context that is used again
+ * needs no allocation at all; zstd's own advice is to do that.
  *
  * Who frees: ZSTD_freeCCtx, ZSTD_freeDCtx, ZSTD_freeCDict …, everything; zstd returns no memory to the caller.
  */
