@@ -82,7 +82,8 @@ static void on_answer(struct evhttp_request *request, void *ctx)
 		bufpool_release(line);
 	else
 		free(line);
-	fwrite(evbuffer_pullup(body, -1), 1, evbuffer_get_length(body), web->heard);
+	if (evbuffer_get_length(body) > 0)
+		fwrite(evbuffer_pullup(body, -1), 1, evbuffer_get_length(body), web->heard);
 	if (++web->answered == REQUESTS)
 		event_base_loopbreak(web->base);
 }

@@ -67,19 +67,16 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
 
 static int answer(struct peer *server, int32_t stream)
 {
+	const nghttp2_data_provider provider = { { 0 }, body };
 	char received[32];
+
+	snprintf(received, sizeof(received), "%zu-%08x", server->got[slot(stream)], server->sum[slot(stream)]);
 	const nghttp2_nv headers[] = {
 		HEADER(":status", "200"), HEADER("content-type", "application/octet-stream"), HEADER("x-received", received),
 		HEADER("set-cookie", "session=0123456789abcdef0123456789abcdef; HttpOnly"),
 	};
-	const nghttp2_data_provider provider = { { 0 }, body };
-	nghttp2_nv filled[T_COUNT(headers)];
-
-	snprintf(received, sizeof(received), "%zu-%08x", server->got[slot(stream)], server->sum[slot(stream)]);
-	memcpy(filled, headers, sizeof(headers));
-	filled[2].valuelen = strlen(received);
 	server->left[slot(stream)] = (size_t)stream * 5000;
-	return nghttp2_submit_response(server->session, stream, filled, T_COUNT(filled), &provider);
+	return nghttp2_submit_response(server->session, stream, headers, T_COUNT(headers), &provider);
 }
 
 static int on_request(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
@@ -129,20 +126,17 @@ static int on_goaway(nghttp2_session *session, const nghttp2_frame *frame, void 
 
 static int submit(struct peer *client, int number)
 {
+	const nghttp2_data_provider provider = { { 0 }, body };
 	char path[64];
+	int32_t stream;
+
+	snprintf(path, sizeof(path), "/what/is/asked/for?number=%d", number);
 	const nghttp2_nv headers[] = {
 		HEADER(":method", "POST"), HEADER(":scheme", "https"), HEADER(":authority", "localhost"),
 		HEADER(":path", path), HEADER("user-agent", "a test of its adapter"), HEADER("accept", "*/*"),
 		HEADER("cookie", "a=1; b=2; c=a rather long value that says nothing at all to anybody"),
 	};
-	const nghttp2_data_provider provider = { { 0 }, body };
-	nghttp2_nv filled[T_COUNT(headers)];
-	int32_t stream;
-
-	snprintf(path, sizeof(path), "/what/is/asked/for?number=%d", number);
-	memcpy(filled, headers, sizeof(headers));
-	filled[3].valuelen = strlen(path);
-	stream = nghttp2_submit_request(client->session, NULL, filled, T_COUNT(filled), &provider, NULL);
+	stream = nghttp2_submit_request(client->session, NULL, headers, T_COUNT(headers), &provider, NULL);
 	if (stream >= 0)
 		client->left[slot(stream)] = (size_t)number * 1000;
 	return stream;

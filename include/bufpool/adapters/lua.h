@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * bufpool for Lua (5.1 to 5.4): a state whose every object comes from a pool. Include <lua.h> first (lua.hpp in C++).
+ * bufpool for Lua 5.4 (the hook has been the same since 5.1): a state whose every object comes from a pool. Include
+ * <lua.h> first, lua.hpp in C++.
  *
  *	lua_State *L = bufpool_lua_create(NULL);
  *	luaL_openlibs(L);
