@@ -221,6 +221,13 @@ typedef void bufpool_write_fn(void *ctx, const char *text);
  * Named pools have a line each. Allocates nothing; `write` may, but must not destroy a pool. */
 BUFPOOL_API void bufpool_stats_print(bufpool_write_fn *write, void *ctx, const char *opts);
 
+/* Writes what is out now, of all pools, by the place where it was acquired (file and line where the call went through the macros
+ * below, else function and offset, with the callers), the most bytes first: bytes, blocks, age, threads, and what bytes pin.
+ * With "J" in opts as JSON. write NULL: standard error. Only under leaks:true is it known. For a program that hangs: it waits
+ * for no thread, takes no lock of this library's and allocates nothing; `write` may. Blocks that come and go meanwhile may be in it or not.
+ * O(blocks that were ever out at once). Not async-signal-safe. */
+BUFPOOL_API void bufpool_leaks_print(bufpool_write_fn *write, void *ctx, const char *opts);
+
 /* ---- options ---- */
 
 /* The value of an option, or of a fact about this process ("percpu", "backend", "mode"). Errors: -ENOENT, -ERANGE where
@@ -242,14 +249,16 @@ BUFPOOL_API const char *bufpool_version_string(void);
 BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_ALLOC_SIZE(2) void *bufpool_acquire_class_(unsigned index, size_t n);
 BUFPOOL_API void bufpool_release_class_(void *p, unsigned index);
 
+#include "bufpool/sites.h"
+
 #if defined(__GNUC__) && !defined(BUFPOOL_NO_MACROS)
 /* n is evaluated once: the first arm is there only where it is a constant. */
 #define bufpool_acquire(n)                                                                       \
-	(BUFPOOL_KNOWN_(n) ? bufpool_acquire_class_(BUFPOOL_CLASS_(n), n) : (bufpool_acquire)(n))
+	BUFPOOL_SITE_(BUFPOOL_KNOWN_(n) ? bufpool_acquire_class_(BUFPOOL_CLASS_(n), n) : (bufpool_acquire)(n))
 #define bufpool_release_sized(p, n)                                                              \
 	(BUFPOOL_KNOWN_(n) ? bufpool_release_class_(p, BUFPOOL_CLASS_(n)) : (bufpool_release_sized)(p, n))
 
-#define BUFPOOL_KNOWN_(n) (__builtin_constant_p(n) && (size_t)(n) <= 65536)
+#define BUFPOOL_KNOWN_(n) (__builtin_constant_p(n) && (size_t)(n) - 1 < 65536)
 /* 16 bytes is the smallest class in use; every 16 up to 64, then four in each doubling. */
 #define BUFPOOL_CLASS_(n)                                                                        \
 	((size_t)(n) <= 16 ? 1u : (size_t)(n) <= 64 ? (unsigned)(((size_t)(n) + 15) / 16) :      \

@@ -21,8 +21,8 @@
 #define POOL (&bp_default_pool)
 
 /* What runs at a program's start and end lies in files of its own: out of a static library they come only if asked for. */
-extern const char bp_background_here, bp_options_here;
-__attribute__((used)) static const char *const bp_linked[] = { &bp_background_here, &bp_options_here };
+extern const char bp_background_here, bp_leaks_here, bp_options_here;
+__attribute__((used)) static const char *const bp_linked[] = { &bp_background_here, &bp_leaks_here, &bp_options_here };
 
 void *bufpool_acquire(size_t n)
 {

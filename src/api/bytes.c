@@ -27,7 +27,9 @@
 
 #include "api/bytes.h"
 #include "cache/block.h"
+#include "cache/leaks.h"
 #include "cache/misuse.h"
+#include "cache/watch.h"
 
 /* Blocks from here on may be shared: a part and its release take two CPUs that share 90 ns, a copy of 4 KiB 80. */
 enum { SHARE_LEAST = 4096 };
@@ -44,6 +46,14 @@ struct bp_bytes_account bp_bytes_account;
 static void count(_Atomic int64_t *counter, size_t n, int sign)
 {
 	atomic_fetch_add_explicit(counter, sign * (int64_t)n, memory_order_relaxed);
+}
+
+/* n bytes of that block are referred to, or no longer. */
+static void refer(const void *block, size_t n, int sign)
+{
+	count(&bp_bytes_account.referenced, n, sign);
+	if (bp_unlikely(bp_watch.leaks))
+		bp_leaks_refer(block, sign * (int64_t)n);
 }
 
 static bool admit(size_t excess)
@@ -80,7 +90,7 @@ static int own(struct bufpool_bytes *out, unsigned char *block, size_t len, size
 			return -ENOMEM;
 		*s = (struct share){ .count = 1, .block = block, .capacity = capacity, .excess = excess };
 	}
-	count(&bp_bytes_account.referenced, len, 1);
+	refer(block, len, 1);
 	count(&bp_bytes_account.pinned, capacity, 1);
 	*out = (struct bufpool_bytes){ .data = block, .len = len, .priv_ = { (uintptr_t)s } };
 	return 0;
@@ -155,7 +165,7 @@ int bufpool_bytes_sub(struct bufpool_bytes *out, const struct bufpool_bytes *fro
 		return bufpool_bytes_copy(out, data, len);
 	/* Whoever takes a part holds the block: the count is not 0, and nothing is to be ordered. */
 	atomic_fetch_add_explicit(&s->count, 1, memory_order_relaxed);
-	count(&bp_bytes_account.referenced, len, 1);
+	refer(s->block, len, 1);
 	*out = (struct bufpool_bytes){ .data = data, .len = len, .priv_ = { (uintptr_t)s } };
 	return 0;
 }
@@ -182,7 +192,7 @@ void bufpool_bytes_release(struct bufpool_bytes *b)
 	/* The statistics stay true where misuse is only reported. */
 	if (s != NULL ? is_stale(s, &was) : !bp_block_is_out(&bp_default_pool, (void *)was.data))
 		return;
-	count(&bp_bytes_account.referenced, was.len, -1);
+	refer(s != NULL ? s->block : was.data, was.len, -1);
 	if (s == NULL) {
 		count(&bp_bytes_account.pinned, bufpool_capacity(was.data), -1);
 		bufpool_release((void *)was.data);

@@ -3,16 +3,14 @@
  * Options at run time, the facts that can be asked the same way, and what is printed when the program ends.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "api/end.h"
 #include "api/provider.h"
 #include "bufpool/bufpool.h"
 #include "cache/control.h"
 #include "cache/options.h"
 #include "cache/pool.h"
-#include "sys/os.h"
 
 #define POOL (&bp_default_pool)
 
@@ -36,26 +34,13 @@ int bufpool_option_set(const char *key, const char *value)
 
 /* ---- at the end ---- */
 
-static void to_file(void *ctx, const char *text)
-{
-	bp_os_write(*(int *)ctx, text, strlen(text));
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-	size_t n = strlen(text), m = strlen(end);
-	return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 static __attribute__((destructor)) void print_at_end(void)
 {
 	if (!atomic_load_explicit(&bp_options.stats_print, memory_order_relaxed) || !bp_provider_is_this())
 		return;
-	const char *path = bp_options.path;
-	int fd = path[0] == '\0' ? STDERR_FILENO : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	int fd = bp_end_open(bp_options.paths[BP_PATH_STATS]);
 	if (fd < 0)
 		return;
-	bufpool_stats_print(to_file, &fd, ends_with(path, ".json") ? "J" : "");
-	if (fd != STDERR_FILENO)
-		close(fd);
+	bufpool_stats_print(bp_end_write, &fd, bp_end_is_json(bp_options.paths[BP_PATH_STATS]) ? "J" : "");
+	bp_end_close(fd);
 }

@@ -20,6 +20,7 @@
 #include "cache/policy.h"
 #include "cache/pools.h"
 #include "cache/release.h"
+#include "cache/watch.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
 #include "sys/pass.h"
@@ -105,16 +106,18 @@ void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, boo
 }
 
 /* May what a cache gave be handed out? */
-static bool is_sound(struct bp_pool *pool, void *p)
+static bool is_sound(struct bp_pool *pool, unsigned class, void *p)
 {
-	return bp_likely(pool->bare != NULL || bp_pool_unmark(p)) || bp_misuse_unchecked();
+	if (bp_unlikely(pool->bare == NULL && !bp_pool_unmark(p)))
+		return bp_misuse_unchecked();
+	return bp_likely(!bp_watch.strict) || pool->bare != NULL || bp_watch_is_poison(p, class);
 }
 
 /* A block that its program wrote to after its release, or that two threads released at once, is never used again. */
 static void set_aside(struct bp_pool *pool, unsigned class, void *p)
 {
 	add(&pool->counts[class].set_aside, 1);
-	bool strict = atomic_load_explicit(&bp_options.check, memory_order_relaxed) == BP_CHECK_ON;
+	bool strict = atomic_load_explicit(&bp_options.check, memory_order_relaxed) >= BP_CHECK_ON;
 	bp_misuse_report(pool, BP_MISUSE_WRITE, p, bp_class_size(class), strict || !bp_misuse_lenient);
 }
 
@@ -141,12 +144,16 @@ static void *from_level(struct bp_pool *pool, struct bp_level *l, _Atomic uint64
 {
 	uint32_t magazine;
 	while ((magazine = bp_pool_take(pool, l, class)) != 0) {
+		if (bp_unlikely(bp_watch.strict) && pool->bare == NULL && !bp_watch_draws(magazine)) {
+			bp_pool_put(pool, l, class, magazine);
+			return NULL;
+		}
 		uint32_t n = bp_magazine_count(magazine) - 1;
 		void *p = bp_magazine_slots(magazine)[n];
 		bp_magazine_set_count(magazine, n);
 		keep_rest(pool, l, cpu, class, magazine);
 		add(counter, 1);
-		if (is_sound(pool, p))
+		if (is_sound(pool, class, p))
 			return p;
 		set_aside(pool, class, p);
 	}
@@ -185,7 +192,7 @@ static void *steal(struct bp_pool *pool, int cpu, unsigned class)
 		if (loot.block == NULL)
 			continue;
 		add(&pool->counts[class].from_steal, 1);
-		if (is_sound(pool, loot.block))
+		if (is_sound(pool, class, loot.block))
 			return loot.block;
 		set_aside(pool, class, loot.block);
 	}
@@ -236,7 +243,7 @@ static void *distribute(struct bp_pool *pool, int cpu, unsigned class, void **bl
 {
 	created(pool, class, n);
 	for (size_t i = 1; i < n; i++)
-		*bp_mark_of(blocks[i]) = bp_mark_value(blocks[i]);
+		bp_watch_mark(blocks[i], class);
 	turn_round(blocks + 1, n - 1);
 	size_t put = cpu < 0 ? 0 : bp_percpu_push_batch(pool->slabs, cpu, class, blocks + 1, n - 1);
 	add(&pool->counts[class].cpu_in, put);
@@ -275,7 +282,7 @@ static size_t prefill(struct bp_pool *pool, unsigned class, size_t count)
 		}
 		created(pool, class, n);
 		for (size_t i = 0; i < n; i++)
-			*bp_mark_of(blocks[i]) = bp_mark_value(blocks[i]);
+			bp_watch_mark(blocks[i], class);
 		bp_pool_put_blocks(pool, bp_pool_shared(pool, bp_pool_epoch(pool)), class, blocks, n);
 		done += n;
 	}
@@ -336,7 +343,7 @@ static void *from_cpu(struct bp_pool *pool, int cpu, unsigned class)
 {
 	void *p;
 	while (cpu >= 0 && (p = bp_percpu_pop(pool->slabs, cpu, class)) != NULL) {
-		if (is_sound(pool, p))
+		if (is_sound(pool, class, p))
 			return p;
 		set_aside(pool, class, p);
 	}
@@ -422,7 +429,7 @@ void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bo
 	return p;
 }
 
-static __attribute__((noinline, cold)) void *acquire_unpassed(struct bp_pool *pool, size_t n, bool zero)
+static void *acquire_unwatched(struct bp_pool *pool, size_t n, bool zero)
 {
 	bool started = bp_pool_start(pool);
 	if (!started && bp_bump_serves())
@@ -436,6 +443,11 @@ static __attribute__((noinline, cold)) void *acquire_unpassed(struct bp_pool *po
 	if (passing)
 		return from_backend(pool, -1, class, zero);
 	return class < pool->first_class ? pass(pool, n, zero) : bp_pool_acquire_miss(pool, class, zero);
+}
+
+static __attribute__((noinline, cold)) void *acquire_unpassed(struct bp_pool *pool, size_t n, bool zero)
+{
+	return bp_watch_out(pool, acquire_unwatched(pool, n, zero), n, zero);
 }
 
 /* Where a class or everything passes through, this is its hit path: what it has to do beside jemalloc's malloc is a

@@ -9,9 +9,11 @@
 #include <string.h>
 
 #include "cache/acquire.h"
+#include "cache/leaks.h"
 #include "cache/misuse.h"
 #include "cache/pools.h"
 #include "cache/release.h"
+#include "cache/watch.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
 #include "sys/pass.h"
@@ -50,7 +52,8 @@ size_t bp_block_capacity(const void *p)
 static bool is_pooled(struct bp_pool *pool, size_t n)
 {
 	size_t pass = atomic_load_explicit(&pool->pass, memory_order_relaxed);
-	return n <= pool->cap && n >= pass;
+	bool passing = atomic_load_explicit(&pool->passing, memory_order_relaxed) && !pool->heap.whole;
+	return n <= pool->cap && n >= pass && !passing;
 }
 
 size_t bp_block_good_size(struct bp_pool *pool, size_t n)
@@ -88,7 +91,7 @@ size_t bp_block_good_aligned_size(struct bp_pool *pool, size_t alignment, size_t
 }
 
 /* Blocks that are never kept are resized where they lie, if there is room behind them. */
-static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
+static bool resize_unwatched(struct bp_pool *pool, void *p, size_t now, size_t n)
 {
 	if (bp_block_good_size(pool, n) == now)
 		return true;
@@ -96,6 +99,14 @@ static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
 		return false;
 	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_block_capacity(p) - (int64_t)now, memory_order_relaxed);
 	return true;
+}
+
+static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
+{
+	bool done = resize_unwatched(pool, p, now, n);
+	if (bp_unlikely(bp_watch.leaks) && done)
+		bp_leaks_resize(p, n);
+	return done;
 }
 
 void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
@@ -133,13 +144,15 @@ void *bp_block_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool ze
 	if (!started && bp_bump_serves())
 		return bp_bump_new(alignment, n);
 	bool passing = !started || atomic_load_explicit(&pool->passing, memory_order_relaxed);
-	if (alignment > BP_PAGE || rounded > pool->cap)
-		return passing ? bp_pool_pass_aligned(pool, alignment, n, zero) :
-				 bp_pool_acquire_large(pool, n == 0 ? 1 : n, alignment, zero);
-	unsigned class = bp_class_of(rounded);
-	if (passing || class < pool->first_class || bp_class_size(class) % alignment != 0)
-		return bp_pool_pass_aligned(pool, alignment, n, zero);
-	return bp_pool_acquire(pool, rounded, zero);
+	unsigned class = rounded > pool->cap ? BP_CLASS_COUNT : bp_class_of(rounded);
+	void *p;
+	if (!passing && (alignment > BP_PAGE || rounded > pool->cap))
+		p = bp_pool_acquire_large(pool, n == 0 ? 1 : n, alignment, zero);
+	else if (passing || class < pool->first_class || bp_class_size(class) % alignment != 0)
+		p = bp_pool_pass_aligned(pool, alignment, n, zero);
+	else
+		return bp_pool_acquire(pool, rounded, zero);
+	return bp_watch_out(pool, p, n, zero);
 }
 
 bool bp_block_has_size(struct bp_pool *pool, const void *p, size_t n)

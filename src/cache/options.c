@@ -29,14 +29,14 @@ struct bp_options bp_options = { BP_OPTIONS(PRESET) };
 #define ROW(key, kind, preset, low, high, live, what) { #key, what, kind, live, low, high, &bp_options.key },
 static const struct row rows[] = { BP_OPTIONS(ROW) };
 
-enum { ROWS = sizeof(rows) / sizeof(*rows), WORDS_MAX = 3 };
+enum { ROWS = sizeof(rows) / sizeof(*rows), WORDS_MAX = 4 };
 
 static const struct {
 	const char *key, *words[WORDS_MAX];
 } lists[] = {
 	{ "mode", { "pool", "pass" } },
 	{ "percpu", { "auto", "rseq", "fallback" } },
-	{ "check", { "auto", "off", "on" } },
+	{ "check", { "auto", "off", "on", "strict" } },
 	{ "misuse", { "abort", "report" } },
 };
 static const char *const flags[WORDS_MAX] = { "false", "true" };
@@ -99,6 +99,11 @@ static const struct row *row_of(const char *key, size_t length)
 	return NULL;
 }
 
+static char *path_of(const struct row *r)
+{
+	return bp_options.paths[atomic_load_explicit(r->value, memory_order_relaxed)];
+}
+
 /* Does a pattern, a name or the beginning of one with a star behind it, name the program that runs here? */
 static bool names_this_program(const char *pattern, size_t length)
 {
@@ -136,10 +141,10 @@ int bp_options_set(const char *key, size_t key_length, const char *text, size_t 
 	if (!r->live && !starting)
 		return -EPERM;
 	if (r->kind == PATH) {
-		if (length >= sizeof(bp_options.path))
+		if (length >= BP_PATH_MAX)
 			return -EINVAL;
-		memcpy(bp_options.path, text, length);
-		bp_options.path[length] = '\0';
+		memcpy(path_of(r), text, length);
+		path_of(r)[length] = '\0';
 		return 0;
 	}
 	atomic_store_explicit(r->value, value, memory_order_relaxed);
@@ -156,7 +161,7 @@ int bp_options_get(char *out, size_t size, const char *key)
 	uint64_t value = atomic_load_explicit(r->value, memory_order_relaxed);
 	text[0] = '\0';
 	if (r->kind == PATH)
-		bp_text_add(&t, bp_options.path);
+		bp_text_add(&t, path_of(r));
 	else if (r->kind == PROGRAM)
 		bp_text_add(&t, bp_options.denied);
 	else if (r->kind == BYTES || r->kind == NUMBER)

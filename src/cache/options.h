@@ -16,10 +16,11 @@
 enum bp_option_mode { BP_MODE_POOL, BP_MODE_PASS };
 enum bp_option_percpu { BP_WANT_AUTO, BP_WANT_RSEQ, BP_WANT_FALLBACK };
 enum bp_option_misuse { BP_MISUSE_ABORT, BP_MISUSE_REPORT };
-enum bp_option_check { BP_CHECK_AUTO, BP_CHECK_OFF, BP_CHECK_ON };
+enum bp_option_path { BP_PATH_STATS, BP_PATH_LEAKS, BP_PATHS };
+enum bp_option_check { BP_CHECK_AUTO, BP_CHECK_OFF, BP_CHECK_ON, BP_CHECK_STRICT };
 
 /* X(key, kind, default, smallest, largest, may change while the program runs, what it is). For words the range is of the
- * index in the list of that name in options.c. */
+ * index in the list of that name in options.c; of a PATH, the default is its place in `paths`. */
 #define BP_OPTIONS(X)                                                                                                  \
 	X(mode, WORD, BP_MODE_POOL, 0, 1, true, "pool, or pass: everything straight to jemalloc")                      \
 	X(cap, BYTES, 65536, 4096, 4194304, false, "largest block that is kept, inclusive")                            \
@@ -27,12 +28,14 @@ enum bp_option_check { BP_CHECK_AUTO, BP_CHECK_OFF, BP_CHECK_ON };
 	X(epoch_ms, NUMBER, 1000, 10, 3600000, true, "length of an epoch; unused blocks go back after two")            \
 	X(percpu, WORD, BP_WANT_AUTO, 0, 2, false, "auto, rseq or fallback")                                           \
 	X(thp, FLAG, 0, 0, 1, false, "huge pages for what the pool's range grows by beyond its first 16 MiB")           \
-	X(check, WORD, BP_CHECK_AUTO, 0, 2, false, "off, on, or auto: on, but under the shim a write after release is not fatal") \
+	X(check, WORD, BP_CHECK_AUTO, 0, 3, false, "off, on, strict, or auto: on, but under the shim a write after release is not fatal") \
+	X(leaks, FLAG, 0, 0, 1, false, "note each block that is out: reported on demand, and when the program ends")           \
 	X(background, FLAG, 0, 0, 1, false, "a helper thread ends epochs and gives back where the program makes no calls") \
 	X(deny, PROGRAM, 0, 0, 0, false, "a program whose requests all pass through; NAME or NAME*, any number of times")   \
 	X(misuse, WORD, BP_MISUSE_ABORT, 0, 1, true, "abort, or report: count it and go on")                           \
 	X(stats_print, FLAG, 0, 0, 1, true, "print statistics when the program ends")                                  \
-	X(stats_path, PATH, 0, 0, 0, true, "where to; standard error if empty; JSON if the name ends in .json")        \
+	X(stats_path, PATH, BP_PATH_STATS, 0, 0, true, "where to; standard error if empty; JSON if the name ends in .json") \
+	X(leaks_path, PATH, BP_PATH_LEAKS, 0, 0, true, "the same for what leaks has to say when the program ends")     \
 	X(abort_conf, FLAG, 0, 0, 1, false, "an option that can't be read is fatal")                                   \
 	X(confirm_conf, FLAG, 0, 0, 1, false, "print the options at start")
 
@@ -42,7 +45,7 @@ struct bp_options {
 #define BP_FIELD(key, kind, preset, low, high, live, what) _Atomic uint64_t key;
 	BP_OPTIONS(BP_FIELD)
 #undef BP_FIELD
-	char path[BP_PATH_MAX]; /* stats_path */
+	char paths[BP_PATHS][BP_PATH_MAX];
 	char denied[64];        /* what of `deny` names this program */
 };
 

@@ -23,10 +23,12 @@
 #include "cache/control.h"
 #include "cache/epoch.h"
 #include "cache/inherit.h"
+#include "cache/leaks.h"
 #include "cache/options.h"
 #include "cache/policy.h"
 #include "cache/pools.h"
 #include "cache/release.h"
+#include "cache/watch.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
 
@@ -113,6 +115,7 @@ static void in_child(void)
 {
 	/* With one thread there is nobody whose operations could have been cut off, except, in a signal handler, this
 	 * thread's own, which it goes on with. */
+	bp_leaks_child();
 	if (!started_alone)
 		start_afresh(&bp_default_pool);
 	if (!started_alone && _IO_list_resetlock != NULL)
@@ -160,10 +163,13 @@ static bool start(struct bp_pool *pool)
 	if (!starts_passing())
 		reserve();
 	uint64_t epoch_ms = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
+	bp_watch_start();
+	if (bp_watch.on)
+		pool->heap.owner = 0; /* its own number: releases find it as they find other pools */
 	bool usable = bp_backend_start(&pool->heap, (unsigned)epoch_ms);
 	enum bp_percpu_mode mode = bp_percpu_start(wanted_mode());
 	usable = usable && mode != BP_PERCPU_PASS;
-	pool->first_class = mode == BP_PERCPU_FALLBACK ? bp_class_of(BP_FALLBACK_SIZE) + 1 : 0;
+	pool->first_class = mode == BP_PERCPU_FALLBACK && !bp_watch.on ? bp_class_of(BP_FALLBACK_SIZE) + 1 : 0;
 	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms, memory_order_relaxed);
 	pthread_atfork(before_fork, after_fork, in_child);
 	return usable;
@@ -189,7 +195,8 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 		bp_range_stop();
 	atomic_store_explicit(&pool->passing, passing || !pool->usable, memory_order_relaxed);
 	/* In the portable mode nothing is a hit: the limit leads every request to where the mode is looked at. */
-	bool hits = bp_percpu_mode() == BP_PERCPU_RSEQ && !passing && pool->usable;
+	bool watched = bp_watch.on && pool->bare == NULL;
+	bool hits = bp_percpu_mode() == BP_PERCPU_RSEQ && !passing && pool->usable && !watched;
 	size_t limit = hits ? pool->cap : 0;
 	atomic_store_explicit(&pool->limit, limit, memory_order_relaxed);
 	size_t pass = pool->first_class > 0 ? bp_class_size(pool->first_class - 1) + 1 : 0;
@@ -197,7 +204,7 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 		pass = SIZE_MAX;
 	if (pass > 0) /* first: who meets a block from outside must not take it for a foreign one */
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_release);
-	atomic_store_explicit(&pool->pass, pass, memory_order_release);
+	atomic_store_explicit(&pool->pass, watched ? 0 : pass, memory_order_release);
 	size_t small = limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX;
 	atomic_store_explicit(&pool->small, small == 0 ? 0 : small + 1, memory_order_relaxed);
 }

@@ -17,8 +17,11 @@
 #include "cache/account.h"
 #include "cache/epoch.h"
 #include "cache/inherit.h"
+#include "cache/leaks.h"
+#include "cache/leaks_report.h"
 #include "cache/misuse.h"
 #include "cache/options.h"
+#include "cache/watch.h"
 #include "sys/text.h"
 
 enum {
@@ -205,6 +208,8 @@ static void say_what_is_out(struct bp_pool *pool)
 	bp_text_number(&t, bytes.in_use + (uint64_t)(large_bytes > 0 ? large_bytes : 0));
 	bp_text_add(&t, " bytes)\n");
 	bp_os_write(STDERR_FILENO, line, t.length);
+	if (bp_watch.leaks)
+		bp_leaks_say(pool);
 }
 
 static void empty_level(struct bp_level *l)
@@ -266,6 +271,8 @@ void bp_pools_destroy(struct bp_pool *pool)
 			sched_yield();
 	int id = pool->id;
 	say_what_is_out(pool);
+	if (bp_watch.leaks)
+		bp_leaks_forget_pool(pool);
 	empty_levels(pool);
 	if (pool->heap.whole)
 		bp_backend_heap_drop(&pool->heap);

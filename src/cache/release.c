@@ -18,6 +18,7 @@
 #include "cache/options.h"
 #include "cache/policy.h"
 #include "cache/pools.h"
+#include "cache/watch.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
 #include "sys/pass.h"
@@ -141,6 +142,15 @@ static void release_large(struct bp_pool *pool, void *p)
 	bp_giveback_large(pool, p);
 }
 
+void bp_pool_release_for_good(struct bp_pool *pool, unsigned class, void *p)
+{
+	add(&pool->counts[class].released, 1);
+	if (bp_backend_busy())
+		bp_pool_put_blocks(pool, &pool->over, class, &p, 1);
+	else
+		bp_giveback_at_once(pool, class, &p, 1);
+}
+
 static void release_full(struct bp_pool *pool, void *p, unsigned tag)
 {
 	unsigned class = tag - 1;
@@ -149,11 +159,7 @@ static void release_full(struct bp_pool *pool, void *p, unsigned tag)
 		return;
 	}
 	if (atomic_load_explicit(&pool->passing, memory_order_relaxed)) {
-		add(&pool->counts[class].released, 1);
-		if (bp_backend_busy())
-			bp_pool_put_blocks(pool, &pool->over, class, &p, 1);
-		else
-			bp_giveback_at_once(pool, class, &p, 1);
+		bp_pool_release_for_good(pool, class, p);
 		return;
 	}
 	int cpu = bp_percpu_enter(pool->slabs, bp_pool_epoch(pool));
@@ -183,6 +189,8 @@ void bp_pool_release_outside(struct bp_pool *pool, void *p)
 		bp_misuse_report(pool, BP_MISUSE_FOREIGN, p, 0, true);
 		return;
 	}
+	if (bp_unlikely(bp_watch.on))
+		bp_watch_back(p);
 	if (bp_unlikely(!bp_pass_free(p)))
 		bp_giveback_later(pool, p);
 }
@@ -192,12 +200,18 @@ void bp_pool_release_elsewhere(struct bp_pool *pool, void *p)
 	int owner;
 	unsigned tag = bp_range_start_aside(&owner, p);
 	struct bp_pool *own = tag == 0 ? NULL : bp_pools_at(owner);
+	if (bp_unlikely(own == NULL) && tag != 0 && owner == 0)
+		own = &bp_default_pool;
 	if (bp_unlikely(own == NULL)) {
 		bp_pool_release_invalid(pool, p);
 		return;
 	}
 	if (bp_unlikely(own->wipes))
 		explicit_bzero(p, bp_block_capacity(p));
+	if (bp_unlikely(bp_watch.on)) {
+		bp_watch_released(own, p, tag);
+		return;
+	}
 	bp_pool_release_marked(own, p, tag);
 }
 

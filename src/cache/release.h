@@ -15,6 +15,9 @@ uint32_t bp_pool_take(struct bp_pool *pool, struct bp_level *l, unsigned class);
 /* Any number of marked blocks, copied into magazines; without memory for those, given back at once. */
 void bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned class, void *const *blocks, size_t count);
 
+/* A marked block that is not to be kept, though its class is. */
+void bp_pool_release_for_good(struct bp_pool *pool, unsigned class, void *p);
+
 /* This CPU's stack ran empty or full: notes it, and gives it more room where it did both in turn. */
 void bp_pool_pressed(struct bp_pool *pool, int cpu, unsigned class, unsigned press);
 

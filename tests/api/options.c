@@ -15,7 +15,7 @@
 TestSuite(options, .timeout = 30);
 
 static const char *const keys[] = { "mode", "cap", "budget", "epoch_ms", "background", "percpu", "thp", "check",
-	"misuse", "stats_print", "stats_path", "abort_conf", "confirm_conf" };
+	"leaks", "misuse", "stats_print", "stats_path", "leaks_path", "abort_conf", "confirm_conf" };
 
 static char value[256];
 

@@ -49,9 +49,9 @@ TEST(options_that_may_change_do, T_SHIM)
 
 TEST(every_option_is_answered, T_SHIM, .conf = "epoch_ms:1234,cap:32k,misuse:report")
 {
-	static const char *const keys[] = {"mode", "cap", "budget", "epoch_ms", "percpu", "thp", "check", "background",
-					   "deny", "misuse", "stats_print", "stats_path", "abort_conf", "confirm_conf",
-					   "backend"};
+	static const char *const keys[] = {"mode", "cap", "budget", "epoch_ms", "percpu", "thp", "check", "leaks",
+					   "background", "deny", "misuse", "stats_print", "stats_path", "leaks_path",
+					   "abort_conf", "confirm_conf", "backend"};
 	const char *words[4 + COUNT(keys) + 1] = {"bufpool-control", "-t", "10", text_of(getpid())};
 	char expected[1024] = "";
 	struct answer a;

@@ -40,7 +40,8 @@ static const struct row {
 	{ "epoch_ms", "1000", "10", "10", { "9", "3600001", "1s", "1k", "", "1.5" }, true },
 	{ "percpu", "auto", "fallback", "fallback", { "none", "", "rse", "AUTO", "2", "rseqq" }, false },
 	{ "thp", "false", "true", "true", { "yes", "1", "", "t", "TRUE", "truee" }, false },
-	{ "check", "auto", "on", "on", { "none", "true", "", "o", "str", "1" }, false },
+	{ "check", "auto", "strict", "strict", { "none", "true", "", "o", "str", "1" }, false },
+	{ "leaks", "false", "true", "true", { "yes", "1", "", "t", "TRUE", "truee" }, false },
 	{ "background", "false", "true", "true", { "yes", "1", "", "f", "False", "on" }, false },
 	{ "deny", "", "unit-option*", "unit-option*", { TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG }, false },
 	{ "misuse", "abort", "report", "report", { "ignore", "", "abor", "0", "Abort", "reports" }, true },
@@ -54,13 +55,13 @@ Test(options, every_row_of_the_table_is_tested_here)
 	const char *what, *key;
 	unsigned n = 0;
 	for (; (key = bp_options_row(n, &what)) != NULL; n++) {
-		bool found = strcmp(key, "stats_path") == 0;
+		bool found = strcmp(key, "stats_path") == 0 || strcmp(key, "leaks_path") == 0;
 		for (size_t i = 0; i < U_COUNT(rows); i++)
 			found = found || strcmp(rows[i].key, key) == 0;
 		cr_assert(found, "%s is new: add it to the rows above", key);
 		cr_assert_gt(strlen(what), 5, "%s says nothing of itself", key);
 	}
-	cr_assert_eq(n, U_COUNT(rows) + 1);
+	cr_assert_eq(n, U_COUNT(rows) + 2);
 }
 
 Test(options, each_starts_as_documented_and_takes_what_it_should)
@@ -117,6 +118,14 @@ Test(options, unknown_keys_and_short_buffers)
 	memset(small, '#', sizeof(small));
 	cr_assert_eq(bp_options_get(small, sizeof(small), "cap"), -ERANGE);
 	cr_assert_eq(bp_options_get(small, 4, "mode"), -ERANGE, "there is no room for the NUL");
+}
+
+Test(options, paths_are_told_apart)
+{
+	cr_assert_eq(bp_options_set("stats_path", 10, "/a", 2, true), 0);
+	cr_assert_eq(bp_options_set("leaks_path", 10, "/bc", 3, false), 0);
+	cr_assert_str_eq(get("stats_path"), "/a");
+	cr_assert_str_eq(get("leaks_path"), "/bc");
 }
 
 Test(options, a_path_is_kept_whole_or_refused)
