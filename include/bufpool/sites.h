@@ -2,20 +2,21 @@
  *
  * Where blocks are acquired, by file and line, for the leak report (leaks:true): bufpool.h includes this.
  *
- * Each call through one of these macros leaves an ELF note (.note.bufpool) in the program's file: a label before the call, the
- * line, the file's name, as SystemTap's probes do it. No instruction is added; the notes are read when a report is
- * printed. The functions behind the macros are called by their names in parentheses, (bufpool_acquire)(n), and have no note,
- * nor have calls through pointers: the report then has the function and the offset of the call.
+ * Each call through one of these macros leaves an ELF note (.note.bufpool) in the program's file: a label before the
+ * call, the line, the file's name, as SystemTap's probes do it. No instruction is added; the notes are read when a
+ * report is printed. The functions behind the macros are called by their names in parentheses, (bufpool_acquire)(n),
+ * and have no note, nor have calls through pointers: the report then has the function and the offset of the call.
  *
- * In C++ the notes are left only if BUFPOOL_SITES is defined before the header is included: macros with a statement in them
- * can't stand outside of functions, where C++ allows calls. BUFPOOL_NO_SITES and BUFPOOL_NO_MACROS leave none in C either.
+ * In C++ the notes are left only if BUFPOOL_SITES is defined before the header is included: macros with a statement
+ * in them can't stand outside of functions, where C++ allows calls. BUFPOOL_NO_SITES and BUFPOOL_NO_MACROS leave none
+ * in C either.
  *
  * With -ffunction-sections and --gc-sections a function that has a note is kept.
  */
 #ifndef BUFPOOL_SITES_H
 #define BUFPOOL_SITES_H
 
-#if defined(__GNUC__) && defined(__ELF__) && !defined(BUFPOOL_NO_MACROS) && !defined(BUFPOOL_NO_SITES) &&                  \
+#if defined(__GNUC__) && defined(__ELF__) && !defined(BUFPOOL_NO_MACROS) && !defined(BUFPOOL_NO_SITES) && \
 	(!defined(__cplusplus) || defined(BUFPOOL_SITES))
 
 #define BUFPOOL_TEXT_OF_(x) #x
@@ -28,8 +29,8 @@
 #define BUFPOOL_ASM_ __asm__ __volatile__
 #endif
 
-/* "?": in the group of the function, and gone with it. Type 1: distance to the label, line, file. The call itself stands outside
- * of the statement, so that the compiler still sees who drops its value. */
+/* "?": in the group of the function, and gone with it. Type 1: distance to the label, line, file. The call itself
+ * stands outside of the statement, so that the compiler still sees who drops its value. */
 #define BUFPOOL_SITE_(...)                                                                       \
 	(__extension__({                                                                         \
 		 BUFPOOL_ASM_("990:\n"                                                           \

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The report of what is out, on demand and when the program ends; and which functions of this library a program calls, by
- * which a static library's frames are told from the program's.
+ * The report of what is out, on demand and when the program ends; and which functions of this library a program
+ * calls, by which a static library's frames are told from the program's.
  *
- * When the program ends: in the last destructor of the file that this is part of, after the program's atexit functions and those
- * of the libraries that use this one. Libraries that do not know of it (under the shim: most) may still release something then.
+ * When the program ends: in the last destructor of the file that this is part of, after the program's atexit
+ * functions and those of the libraries that use this one. Libraries that do not know of it (under the shim: most) may
+ * still release something then.
  */
 #include <string.h>
 #include <unistd.h>
@@ -43,7 +44,8 @@ void bufpool_leaks_print(bufpool_write_fn *write, void *ctx, const char *opts)
 	if (bp_watch.leaks)
 		bp_leaks_report(&out);
 	else
-		out.write(ctx, out.json ? "{\"error\": \"leaks:true is not set\"}\n" : "bufpool: out: not known, leaks:true is not set\n");
+		out.write(ctx, out.json ? "{\"error\": \"leaks:true is not set\"}\n" :
+					  "bufpool: out: not known, leaks:true is not set\n");
 }
 
 /* 101: of those in the same file the last. Nothing out is no news, unless the options are to be confirmed. */

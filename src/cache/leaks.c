@@ -51,6 +51,9 @@ _Static_assert(PLACES_STEP * sizeof(struct node) % BP_PAGE == 0 && PLACES_STEP *
 
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 #define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
+/* Both ways: who takes something sees what became of it before, and who finds that another has, too. */
+#define EXCHANGE(field, expected, value)                                                                        \
+	atomic_compare_exchange_strong_explicit(&(field), (expected), (value), memory_order_acq_rel, memory_order_acquire)
 
 static struct node *node_at(uint32_t i)
 {
@@ -83,7 +86,8 @@ void bp_leaks_child(void)
 
 /* ---- places ---- */
 
-/* One that was never taken. PLACES_MOST: there is no memory. Committing twice does no harm: nobody waits for another who does. */
+/* One that was never taken. PLACES_MOST: there is no memory. Committing twice does no harm: nobody waits for another
+ * who does. */
 static uint32_t extend(struct row *r)
 {
 	uint32_t i = GET(r->used);
@@ -93,11 +97,10 @@ static uint32_t extend(struct row *r)
 			size_t bytes = PLACES_STEP * r->each;
 			if (committed == places || !bp_os_commit(r->data + committed * r->each, bytes))
 				return PLACES_MOST;
-			if (atomic_compare_exchange_strong_explicit(&r->committed, &committed, committed + PLACES_STEP,
-								    memory_order_relaxed, memory_order_relaxed))
+			if (EXCHANGE(r->committed, &committed, committed + PLACES_STEP))
 				committed += PLACES_STEP;
 		}
-	} while (!atomic_compare_exchange_weak_explicit(&r->used, &i, i + 1, memory_order_relaxed, memory_order_relaxed));
+	} while (!EXCHANGE(r->used, &i, i + 1));
 	return i;
 }
 
@@ -106,7 +109,7 @@ static uint32_t new_record(void)
 	uint64_t head = atomic_load_explicit(&free_records, memory_order_acquire);
 	while ((uint32_t)head != 0) {
 		uint64_t next = ((head >> 32) + 1) << 32 | GET(record_at((uint32_t)head - 1)->next);
-		if (atomic_compare_exchange_weak_explicit(&free_records, &head, next, memory_order_acquire, memory_order_acquire))
+		if (EXCHANGE(free_records, &head, next))
 			return (uint32_t)head - 1;
 	}
 	return extend(&records);
@@ -118,7 +121,7 @@ static void free_record(uint32_t i)
 	do {
 		SET(record_at(i)->next, (uint32_t)head);
 		next = ((head >> 32) + 1) << 32 | (i + 1);
-	} while (!atomic_compare_exchange_weak_explicit(&free_records, &head, next, memory_order_release, memory_order_relaxed));
+	} while (!EXCHANGE(free_records, &head, next));
 }
 
 static _Atomic uint32_t *bucket_of(const void *p)
@@ -141,9 +144,7 @@ static struct node *take(const void *p)
 {
 	for (struct node *n = first_for(p); n != NULL; n = next_of(n->next)) {
 		uintptr_t address = (uintptr_t)p;
-		if (GET(n->address) == address && atomic_compare_exchange_strong_explicit(&n->address, &address, TAKEN,
-											   memory_order_acquire,
-											   memory_order_relaxed))
+		if (GET(n->address) == address && EXCHANGE(n->address, &address, TAKEN))
 			return n;
 	}
 	return NULL;
@@ -158,9 +159,7 @@ static struct node *new_node(const void *p)
 {
 	for (struct node *n = first_for(p); n != NULL; n = next_of(n->next)) {
 		uintptr_t address = FREE;
-		if (GET(n->address) == FREE && atomic_compare_exchange_strong_explicit(&n->address, &address, TAKEN,
-										       memory_order_acquire,
-										       memory_order_relaxed))
+		if (GET(n->address) == FREE && EXCHANGE(n->address, &address, TAKEN))
 			return n;
 	}
 	uint32_t i = extend(&nodes);
@@ -172,7 +171,7 @@ static struct node *new_node(const void *p)
 	uint32_t first = GET(*bucket);
 	do
 		n->next = first;
-	while (!atomic_compare_exchange_weak_explicit(bucket, &first, i + 1, memory_order_release, memory_order_relaxed));
+	while (!EXCHANGE(*bucket, &first, i + 1));
 	return n;
 }
 
@@ -243,7 +242,7 @@ void bp_leaks_refer(const void *p, int64_t bytes)
 		_Atomic int64_t *referenced = &record_at(GET(n->record))->referenced;
 		int64_t none = -1;
 		/* The first to refer to it is alone with it. */
-		if (!atomic_compare_exchange_strong_explicit(referenced, &none, bytes, memory_order_relaxed, memory_order_relaxed))
+		if (!EXCHANGE(*referenced, &none, bytes))
 			atomic_fetch_add_explicit(referenced, bytes, memory_order_relaxed);
 		return;
 	}
@@ -255,7 +254,7 @@ void bp_leaks_forget_pool(struct bp_pool *pool)
 		struct node *n = node_at(i);
 		uintptr_t address = atomic_load_explicit(&n->address, memory_order_acquire);
 		if (address > TAKEN && GET(record_at(GET(n->record))->pool) == pool &&
-		    atomic_compare_exchange_strong_explicit(&n->address, &address, TAKEN, memory_order_acquire, memory_order_relaxed))
+		    EXCHANGE(n->address, &address, TAKEN))
 			forget(n);
 	}
 }

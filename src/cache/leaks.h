@@ -2,13 +2,15 @@
  *
  * leaks:true: a table of what is out: address, size, when, by which thread, of which pool, from where.
  *
- * Why it is lock-free throughout: it is kept inside malloc and free, so signal handlers and children of fork meet it at any
- * point; and the report must come while threads hang anywhere, in here as well (a program that hangs is when it is asked for).
+ * Why it is lock-free throughout: it is kept inside malloc and free, so signal handlers and children of fork meet it
+ * at any point; and the report must come while threads hang anywhere, in here as well (a program that hangs is when
+ * it is asked for).
  *
- * A node names an address and the record of it. Nodes stay in the chain of their bucket for good and are used again by the next
- * address that falls there; records are used by all in turn. An address is written to its node last and taken from it first:
- * whoever finds it can read the record, and who looks again afterwards and still finds it has read that block's, or, where
- * the same address came out again meanwhile, a mixture of two that were out from the same address.
+ * A node names an address and the record of it. Nodes stay in the chain of their bucket for good and are used again
+ * by the next address that falls there; records are used by all in turn. An address is written to its node last and
+ * taken from it first: whoever finds it can read the record, and who looks again afterwards and still finds it has
+ * read that block's, or, where the same address came out again meanwhile, a mixture of two that were out from the
+ * same address.
  */
 #ifndef BP_CACHE_LEAKS_H
 #define BP_CACHE_LEAKS_H
@@ -40,8 +42,8 @@ struct bp_leak {
 bool bp_leaks_start(void) BP_HIDDEN;
 void bp_leaks_child(void) BP_HIDDEN;
 
-/* Before the start, and where it failed, these do nothing. p goes out of that pool; a note of it that is there already is
- * replaced. errno is preserved. */
+/* Before the start, and where it failed, these do nothing. p goes out of that pool; a note of it that is there
+ * already is replaced. errno is preserved. */
 void bp_leaks_note(const void *p, size_t size, struct bp_pool *pool) BP_HIDDEN;
 /* p comes back: before anybody else can get it. Unknown addresses are passed over. */
 void bp_leaks_forget(const void *p) BP_HIDDEN;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * See leaks_report.h. One pass over the table puts each block into a group: one for each pool and source line, where
- * the call left a note of it, else for each pool and stack. The groups' memory is the kernel's, for as long as the report takes.
+ * the call left a note of it, else for each pool and stack. The groups' memory is the kernel's, for as long as the
+ * report takes.
  */
 #include "cache/leaks_report.h"
 
@@ -361,7 +362,8 @@ uint64_t bp_leaks_report(const struct bp_leaks_out *out)
 {
 	char *memory = bp_os_reserve(MEMORY, BP_PAGE);
 	if (memory == NULL || !bp_os_commit(memory, bp_round_up(MEMORY, BP_PAGE))) {
-		out->write(out->ctx, out->json ? "{\"error\": \"no memory\"}\n" : "bufpool: out: no memory for the report\n");
+		out->write(out->ctx, out->json ? "{\"error\": \"no memory\"}\n" :
+						 "bufpool: out: no memory for the report\n");
 		return 0;
 	}
 	struct report r = { .out = out, .now = bp_os_now_ms() };

@@ -2,14 +2,16 @@
  *
  * Looking at every acquire and every release: what leaks:true and check:strict have in common.
  *
- * How it costs nothing where neither is set: the limits that acquire compares with stay 0, as before the start, so that every
- * request takes the slow way (acquire.c ends each of them here); and pages are noted as another pool's (range.h), so that every
- * release looks for the owner and finds one that is watched (release.c). The fast ways are the same instructions as ever.
+ * How it costs nothing where neither is set: the limits that acquire compares with stay 0, as before the start, so
+ * that every request takes the slow way (acquire.c ends each of them here); and pages are noted as another pool's
+ * (range.h), so that every release looks for the owner and finds one that is watched (release.c). The fast ways are
+ * the same instructions as ever.
  *
- * check:strict makes programs fail that rely on what a pool does not promise: to get the block back that was released last, or any
- * that was released, or its content. One release in four gives the block back at once. Of the others each goes to a shelf,
- * in exchange for one that was put there earlier, at random; the shelf is a magazine of the shared level. What is released is
- * poisoned whole and looked at again when it is handed out, which gets another pattern.
+ * check:strict makes programs fail that rely on what a pool does not promise: to get the block back that was released
+ * last, or any that was released, or its content. One release in four gives the block back at once. Of the others
+ * each goes to a shelf, in exchange for one that was put there earlier, at random; the shelf is a magazine of the
+ * shared level. What is released is poisoned whole and looked at again when it is handed out, which gets another
+ * pattern.
  *
  * Invariant under check:strict: every byte of a cached block but its mark is poison.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * See sites.h. A note's label stands before its call, and the compiler may put the computation of arguments between the two; so
- * the note of a call is the one with the greatest address before the return address, in the same function, and not far away.
+ * See sites.h. A note's label stands before its call, and the compiler may put the computation of arguments between
+ * the two; so the note of a call is the one with the greatest address before the return address, in the same
+ * function, and not far away.
  */
 #include "sys/sites.h"
 
@@ -18,7 +19,8 @@ enum {
 
 struct search {
 	struct bp_site *out;
-	uintptr_t address, function; /* the instruction before the return address; where its function begins, 0: unknown */
+	uintptr_t address;  /* within the call */
+	uintptr_t function; /* where its function begins; 0: unknown */
 	bool found;
 };
 
@@ -64,7 +66,8 @@ static void look_through(struct search *s, uintptr_t *best, uintptr_t from, size
 		whole += bp_round_up(note->n_descsz, alignment);
 		if (whole > bytes)
 			return;
-		if (note->n_type == NOTE_TYPE && note->n_namesz == sizeof(NOTE_NAME) && memcmp(text, NOTE_NAME, sizeof(NOTE_NAME)) == 0)
+		if (note->n_type == NOTE_TYPE && note->n_namesz == sizeof(NOTE_NAME) &&
+		    memcmp(text, NOTE_NAME, sizeof(NOTE_NAME)) == 0)
 			consider(s, best, (const struct description *)(text + name));
 		from += whole;
 		bytes -= whole;
@@ -168,8 +171,9 @@ static int visit(struct dl_phdr_info *info, size_t size, void *argument)
 
 void bp_site_find(struct bp_site *out, uintptr_t address)
 {
-	uintptr_t call = address - 1; /* of a call that does not return, the next instruction may be another function's */
-	struct search s = { .out = out, .address = call, .function = (uintptr_t)_Unwind_FindEnclosingFunction((void *)call) };
+	/* Behind a call that does not return another function may begin. */
+	struct search s = { .out = out, .address = address - 1 };
+	s.function = (uintptr_t)_Unwind_FindEnclosingFunction((void *)s.address);
 	*out = (struct bp_site){ 0 };
 	dl_iterate_phdr(visit, &s);
 }

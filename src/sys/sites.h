@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What a return address stands for: file and line where the call was made through the macros of bufpool.h (which leave a note
- * of each in the program's file: include/bufpool/sites.h), else a function, else a place in a file.
+ * What a return address stands for: file and line where the call was made through the macros of bufpool.h (which
+ * leave a note of each in the program's file: include/bufpool/sites.h), else a function, else a place in a file.
  *
  * Nothing here allocates or needs the lock of dlopen: the report of what is out must come while a library's constructor
  * hangs. (dladdr takes that lock; so symbols are looked up here.)

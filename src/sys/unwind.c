@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * See unwind.h. Frames of this library are left out: those within the library's file, or, where that is the program itself,
- * those up to the outermost of its known functions. Static functions may lie between two of these, few at a time; where the
- * compiler turned calls into jumps there are none.
+ * See unwind.h. Frames of this library are left out: those within the library's file, or, where that is the program
+ * itself, those up to the outermost of its known functions. Static functions may lie between two of these, few at a
+ * time; where the compiler turned calls into jumps there are none.
  */
 #include "sys/unwind.h"
 

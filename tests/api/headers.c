@@ -32,6 +32,7 @@ static const char *const headers[][2] = {
 	{ "bytes.h", "struct bufpool_bytes x = BUFPOOL_BYTES_INIT; bufpool_bytes_release(&x);" },
 	{ "copy.h", "static struct bufpool_copy x; bufpool_copy_end(&x);" },
 	{ "objects.h", "bufpool_objects_destroy(NULL);" },
+	{ "sites.h", "(void)BUFPOOL_SITE_(1);" },
 	{ "vec.h", "struct bufpool_vec x = BUFPOOL_VEC_INIT; bufpool_vec_release(&x);" },
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * leaks:true (S23): what is out is listed, by file and line where the call went through the header's macros; what came back
- * is not. How the report stands up to programs that hang is in leaks_live.c.
+ * leaks:true (S23): what is out is listed, by file and line where the call went through the header's macros; what
+ * came back is not. How the report stands up to programs that hang is in leaks_live.c.
  */
 #include "leaks_common.h"
 #include "support.h"
@@ -20,7 +20,8 @@ TestSuite(leaks, .timeout = 60, .init = t_note_leaks);
 
 /* ---- places ---- */
 
-/* Is what `call` gave listed under the line that this stands in, with that many bytes? One line, because of the line. */
+/* Is what `call` gave listed under the line that this stands in, with that many bytes? One line, because of the line.
+ *  */
 #define EXPECT_HERE(bytes, call) \
 	do { void *p_ = (call); expect_at(__LINE__, bytes, #call); bufpool_release(t_launder(p_)); } while (0)
 

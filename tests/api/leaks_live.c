@@ -2,9 +2,9 @@
  *
  * S24: the report comes while other threads hang, wherever they hang, and names what they hold.
  *
- * Threads acquire and release without end until a signal stops them where they happen to be, for good: in acquire, in release,
- * inside jemalloc, in the table of what is out, in the walk up the stack. One hangs in the constructor of a library that is being loaded.
- * A report that waits for one of them is found by the watchdog.
+ * Threads acquire and release without end until a signal stops them where they happen to be, for good: in acquire, in
+ * release, inside jemalloc, in the table of what is out, in the walk up the stack. One hangs in the constructor of a
+ * library that is being loaded. A report that waits for one of them is found by the watchdog.
  */
 #include "leaks_common.h"
 #include "support.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * check:strict (S15): a program that relies on getting a block back, on which one, or on its content fails at once; one that
- * relies on nothing works as ever, and the numbers add up.
+ * check:strict (S15): a program that relies on getting a block back, on which one, or on its content fails at once;
+ * one that relies on nothing works as ever, and the numbers add up.
  */
 #include "support.h"
 

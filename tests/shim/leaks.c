@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * leaks:true and check:strict under the shim: callers by the stack, what libraries acquire on the program's behalf, what passes
- * through.
+ * leaks:true and check:strict under the shim: callers by the stack, what libraries acquire on the program's behalf,
+ * what passes through.
  */
 #include <malloc.h>
 #include <stdio.h>
