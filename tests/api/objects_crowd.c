@@ -341,6 +341,9 @@ static void destruct_and_fork(void *obj, void *ctx, int reason)
 			waitpid(pid, &child_status, 0);
 		if (pid == 0)
 			child_status = -2;
+		/* A call inside the call that the fork came in. */
+		if (bufpool_objects_acquire_cached(m.pool) != NULL)
+			atomic_fetch_add(&m.wrong, 1);
 	}
 	o_destruct(obj, ctx, reason);
 }
