@@ -47,6 +47,9 @@
  *     when it is destroyed.
  *   - `mode:pass` and machines without a pool (valgrind): nothing is cached, each release destructs.
  *
+ * Under `leaks:true` the leak report names who acquired the objects that are out; `check:strict` drops one release in four
+ * at random, so that nobody relies on getting an object back.
+ *
  * Costs: a pool that is not used is 128 bytes. The first release that keeps something takes an instance of the engine:
  * 16 KiB with the first CPU that uses it and 8 KiB with each further one, which later pools use again (creating, using once
  * and destroying takes 1 to 2 us). Creating and destroying take no lock.
@@ -70,7 +73,8 @@ enum bufpool_objects_reason {
 	BUFPOOL_OBJECTS_UNUSED = 1, /* nobody asked for it for two epochs */
 	BUFPOOL_OBJECTS_BUDGET,     /* more are cached than the budget allows, or no memory to keep track of it */
 	BUFPOOL_OBJECTS_REFUSED,    /* reset said no */
-	BUFPOOL_OBJECTS_PASSED,     /* nothing is cached here: mode:pass, no pool in this process, too many pools */
+	BUFPOOL_OBJECTS_PASSED,     /* nothing is cached here: mode:pass, no pool in this process, too many pools; or
+	                             * check:strict has drawn it, as it does with one release in four */
 	BUFPOOL_OBJECTS_DESTROYED   /* its pool is, or has been, destroyed */
 };
 
@@ -109,5 +113,11 @@ BUFPOOL_API void bufpool_objects_destroy(struct bufpool_objects *o);
 
 #ifdef __cplusplus
 }
+#endif
+
+/* Where objects are acquired, for the leak report: see bufpool/sites.h. */
+#if defined(__GNUC__) && !defined(BUFPOOL_NO_MACROS)
+#define bufpool_objects_acquire(...) BUFPOOL_SITE_((bufpool_objects_acquire)(__VA_ARGS__))
+#define bufpool_objects_acquire_cached(...) BUFPOOL_SITE_((bufpool_objects_acquire_cached)(__VA_ARGS__))
 #endif
 #endif

@@ -16,6 +16,7 @@
 #include "bufpool/bufpool.h"
 #include "bufpool/bytes.h"
 #include "bufpool/copy.h"
+#include "bufpool/objects.h"
 #include "bufpool/vec.h"
 #include "cache/block.h"
 #include "cache/leaks_report.h"
@@ -70,6 +71,7 @@ static __attribute__((destructor(101))) void print_at_end(void)
 #define CALLED(X)                                                                                                      \
 	X(bufpool_buf_reserve) X(bufpool_buf_extend) X(bufpool_buf_append) X(bufpool_buf_printf)                        \
 	X(bufpool_buf_cstr) X(bufpool_buf_shrink) X(bufpool_bytes_copy) X(bufpool_bytes_freeze) X(bufpool_bytes_sub)    \
+	X(bufpool_objects_acquire) X(bufpool_objects_acquire_cached)                                                    \
 	X(bufpool_vec_add) X(bufpool_vec_push) X(bufpool_copy_begin) X(bufpool_copy_step) X(bufpool_copy_all)
 
 #define WEAK(name) extern __typeof__(name) name __attribute__((weak));

@@ -3,7 +3,7 @@
  * Object pools. include/bufpool/objects.h is the documentation; the engine is that of blocks (cache/pool.h, bare.h).
  *
  * A pool is a small structure; the engine's instance comes with the first release that keeps something. `hits` are its
- * stacks, NULL where all calls go the slow way: there is no engine yet, or no more.
+ * stacks, NULL where all calls go the slow way: there is no engine yet, or no more, or each call is watched (watch.h).
  *
  * Who ends it. Destroy doesn't wait, and objects may come back later. Two words tell when what may go:
  *   - `visits`: calls on the slow path, and whether the pool ends. Whoever makes the last visit after bufpool_objects_destroy
@@ -15,6 +15,7 @@
  * A visit bears the number of forks before it: in the child of a threaded fork the visits of threads that are not there
  * don't count, and one that this thread began before (it forks in one of the user's functions) is not ended twice.
  */
+#define BUFPOOL_NO_MACROS /* the functions themselves are defined here */
 #include "api/objects.h"
 
 #include <errno.h>
@@ -22,8 +23,11 @@
 
 #include "cache/acquire.h"
 #include "cache/bare.h"
+#include "cache/block.h"
+#include "cache/leaks.h"
 #include "cache/misuse.h"
 #include "cache/pools.h"
+#include "cache/watch.h"
 
 /* An object counts as 1 KiB: a CPU keeps 64 of them to begin with and 256 at most, 64 move at a time, and 4 096 a CPU may
  * be cached however few are in use. */
@@ -210,7 +214,8 @@ static struct bp_pool *start_engine(struct bufpool_objects *o)
 	}
 	uint64_t before = atomic_fetch_or_explicit(&o->alive, ADOPTED, memory_order_acq_rel);
 	bp_bare_adopt(fresh, class_of_all(), before / ONE - 1);
-	atomic_store_explicit(&o->hits, &fresh->slabs, memory_order_release);
+	if (!bp_watch.on)
+		atomic_store_explicit(&o->hits, &fresh->slabs, memory_order_release);
 	return fresh;
 }
 
@@ -262,6 +267,14 @@ static void *cached(struct bufpool_objects *o)
 	return obj;
 }
 
+/* An object that is a block as well is noted as what it is acquired as now. */
+static void note(const void *obj)
+{
+	bool block = bp_range_has(obj) && bp_range_start_of(obj) != 0;
+	if (bp_unlikely(bp_watch.leaks))
+		bp_leaks_note(obj, block ? bp_block_capacity(obj) : 0, &bp_default_pool);
+}
+
 static SLOW void *acquire_slow(struct bufpool_objects *o, bool make)
 {
 	uint32_t visit;
@@ -273,6 +286,8 @@ static SLOW void *acquire_slow(struct bufpool_objects *o, bool make)
 	void *obj = cached(o);
 	if (obj == NULL && make)
 		obj = construct(o);
+	if (obj != NULL)
+		note(obj);
 	leave(o, visit);
 	return obj;
 }
@@ -280,6 +295,8 @@ static SLOW void *acquire_slow(struct bufpool_objects *o, bool make)
 /* It was out and goes now. */
 static void discard(struct bufpool_objects *o, void *obj, int reason)
 {
+	if (bp_unlikely(bp_watch.leaks))
+		bp_leaks_forget(obj);
 	destruct(o, obj, reason);
 	forget_one_out(o);
 }
@@ -291,14 +308,23 @@ static SLOW void refuse(struct bufpool_objects *o, void *obj)
 	errno = saved;
 }
 
+static void keep_slowly(struct bp_pool *engine, void *obj)
+{
+	if (bp_unlikely(bp_watch.leaks))
+		bp_leaks_forget(obj);
+	/* What is watched has no hits: the stack may well have room. */
+	if (!bp_watch.on || !bp_rseq_push(engine->slabs.base, class_of_all(), obj))
+		bp_pool_release_full(engine, obj, class_of_all() + 1);
+}
+
 static SLOW void release_slow(struct bufpool_objects *o, void *obj)
 {
 	int saved = errno;
 	uint32_t visit;
 	if (enter(o, &visit)) {
-		struct bp_pool *engine = keeper(o);
+		struct bp_pool *engine = bp_watch.strict && bp_watch_drops() ? NULL : keeper(o);
 		if (engine != NULL)
-			bp_pool_release_full(engine, obj, class_of_all() + 1);
+			keep_slowly(engine, obj);
 		else
 			discard(o, obj, BUFPOOL_OBJECTS_PASSED);
 		leave(o, visit);

@@ -96,6 +96,11 @@ bool bp_watch_draws(uint32_t magazine)
 	return true;
 }
 
+bool bp_watch_drops(void)
+{
+	return random_number() % DROPPED_OF == 0;
+}
+
 /* p's place is taken on the shelf; what leaves it for that. NULL: there was room. */
 static void *exchange(struct bp_pool *pool, unsigned class, void *p)
 {
@@ -121,7 +126,7 @@ static void *exchange(struct bp_pool *pool, unsigned class, void *p)
 static void release_strictly(struct bp_pool *pool, void *p, unsigned class)
 {
 	bp_watch_mark(p, class);
-	if (atomic_load_explicit(&pool->passing, memory_order_relaxed) || random_number() % DROPPED_OF == 0) {
+	if (atomic_load_explicit(&pool->passing, memory_order_relaxed) || bp_watch_drops()) {
 		bp_pool_release_for_good(pool, class, p);
 		return;
 	}

@@ -46,6 +46,8 @@ void bp_watch_back(const void *p) BP_SLOW;
 
 /* ---- check:strict ---- */
 
+/* Is this release the one in four that is not to be kept? */
+bool bp_watch_drops(void) BP_SLOW;
 /* A fresh block is cached. */
 void bp_watch_poison(void *p, unsigned class) BP_SLOW;
 /* Is every byte of it poison, but the mark, which has been looked at? */

@@ -180,6 +180,66 @@ static void fork_objects(const char *unused)
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
 }
 
+static struct bufpool_objects *new_pool(void)
+{
+	const struct bufpool_objects_ops ops = { sizeof(ops), construct, NULL, destruct };
+	struct bufpool_objects *o = NULL;
+
+	CHECK(bufpool_objects_create(&o, &ops, NULL) == 0);
+	return o;
+}
+
+static void print(void *ctx, const char *text)
+{
+	(void)ctx;
+	fputs(text, stdout);
+}
+
+/* leaks:true. Prints the line where two objects are acquired that are not released, and the report. */
+static void leak_objects(const char *unused)
+{
+	struct bufpool_objects *o = new_pool();
+	void *out[4] = { NULL };
+
+	(void)unused;
+	for (int i = 0; i < 2; i++)
+		out[i] = bufpool_objects_acquire(o);
+	for (int i = 0; i < 2; i++)
+		bufpool_objects_release(o, out[i]);
+	printf("in 2 blocks: helper.c:%d;\n", __LINE__ + 2);
+	for (int i = 0; i < 2; i++)
+		out[i] = bufpool_objects_acquire(o);
+	out[2] = bufpool_objects_acquire(o);
+	CHECK(constructed == 3);
+	bufpool_objects_release(o, out[2]);
+	bufpool_leaks_print(print, NULL, "");
+	bufpool_objects_release(o, out[0]);
+	bufpool_objects_release(o, out[1]);
+	puts("behind");
+	bufpool_leaks_print(print, NULL, "");
+	bufpool_objects_destroy(o);
+	for (int i = 0; i < 3; i++)
+		CHECK(destructed[i] == 1);
+}
+
+/* check:strict. */
+static void drop_objects(const char *unused)
+{
+	struct bufpool_objects *o = new_pool();
+	unsigned ended = 0;
+
+	(void)unused;
+	for (int i = 0; i < 200; i++)
+		bufpool_objects_release(o, bufpool_objects_acquire(o));
+	for (int i = 0; i < 100; i++)
+		ended += destructed[i];
+	printf("%u of 200 releases dropped\n", ended);
+	CHECK(ended >= 20 && ended <= 90);
+	bufpool_objects_destroy(o);
+	for (int i = 0; i < 100; i++)
+		CHECK(destructed[i] == (i < (int)constructed));
+}
+
 /* burst_tool.c */
 void t_burst(const char *epoch_ms);
 void t_burst_tick(const char *epoch_ms);
@@ -191,7 +251,7 @@ int main(int argc, char **argv)
 		void (*run)(const char *argument);
 	} commands[] = { { "option", option }, { "cap", cap }, { "use", use }, { "double", release_twice },
 		{ "exhaust", exhaust }, { "partial", partial }, { "fork_objects", fork_objects },
-		{ "burst", t_burst }, { "tick", t_burst_tick } };
+		{ "leak_objects", leak_objects }, { "drop_objects", drop_objects }, { "burst", t_burst }, { "tick", t_burst_tick } };
 
 	for (size_t i = 0; argc > 1 && i < T_COUNT(commands); i++) {
 		if (strcmp(argv[1], commands[i].name))

@@ -366,6 +366,37 @@ Test(objects, S13_requests_make_no_call_into_jemalloc)
 	bufpool_objects_destroy(o);
 }
 
+/* ---- what is watched ---- */
+
+Test(objects, S23_the_leak_report_names_who_acquired_what_is_out)
+{
+	struct t_result r;
+	char *expected, *report, *site, *behind;
+
+	t_helper(&r, "leak_objects", NULL, "leaks:true,epoch_ms:60000");
+	cr_assert(t_exited(&r, 0), "%s", r.text);
+	expected = strtok(r.text, "\n");
+	report = expected + strlen(expected) + 1;
+	behind = strstr(report, "behind\n");
+	cr_assert_not_null(behind);
+	behind[-1] = '\0';
+	site = strstr(report, strstr(expected, "helper.c:"));
+	cr_assert_not_null(site, "no %s in\n%s", expected, report);
+	while (site[-1] != '\n')
+		site--;
+	cr_assert_not_null(strstr(site, "in 2 blocks: "), "%s", site);
+	cr_assert_null(strstr(behind, "helper.c:"), "what was released is in\n%s", behind);
+}
+
+Test(objects, S15_strict_drops_releases_at_random)
+{
+	struct t_result r;
+
+	o_need_pool();
+	t_helper(&r, "drop_objects", NULL, "check:strict,epoch_ms:60000");
+	cr_assert(t_exited(&r, 0), "%s", r.text);
+}
+
 /* ---- what fails ---- */
 
 Test(objects, what_create_does_not_know_it_refuses)
