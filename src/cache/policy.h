@@ -28,6 +28,8 @@ enum {
 	BP_FILL_BLOCKS = 512,
 	/* Freed bytes after which pages are given to the kernel: one bounded step. */
 	BP_PURGE_BYTES = 4 << 20,
+	/* Largest blocks whose rows are sorted. */
+	BP_SORT_SIZE = 512,
 	/* Free magazines that are not worth a purge. */
 	BP_MAGAZINES_IDLE = 512,
 	/* From here on a fresh block costs more page faults than a steal costs interrupts. */
@@ -85,6 +87,13 @@ static inline unsigned bp_policy_flush(unsigned class, unsigned capacity)
 {
 	unsigned n = bp_policy_batch(class) - 1, half = (capacity + 1) / 2;
 	return n < half ? n : half;
+}
+
+/* Are rows of such blocks put in order of their addresses before others may take them? What a program builds from scattered
+ * blocks it will walk at a cache miss each; up to here several share a page that is worth being near. */
+static inline bool bp_policy_sorts(unsigned class)
+{
+	return bp_class_size(class) <= BP_SORT_SIZE;
 }
 
 /* How many blocks a miss fetches from jemalloc: twice as many as the time before, up to what BP_FILL_BYTES allows, and

@@ -69,6 +69,8 @@ void bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned class
 		}
 		__builtin_memcpy(bp_magazine_slots(magazine), blocks, n * sizeof(*blocks));
 		bp_magazine_set_count(magazine, (uint32_t)n);
+		if (bp_policy_sorts(class))
+			bp_magazine_sort(magazine);
 		bp_pool_put(pool, l, class, magazine);
 		blocks += n;
 		count -= n;
@@ -133,6 +135,8 @@ static void flush(struct bp_pool *pool, int cpu, unsigned class, void *p)
 	}
 	slots[n++] = p;
 	bp_magazine_set_count(magazine, (uint32_t)n);
+	if (bp_policy_sorts(class))
+		bp_magazine_sort(magazine);
 	bp_pool_put(pool, level_for(pool, n * bp_class_size(class)), class, magazine);
 }
 

@@ -153,6 +153,27 @@ void bp_magazine_set_count(uint32_t m, uint32_t count)
 	links[m].count = count;
 }
 
+/* As programs release in order, or in the reverse of it, mostly: turned round where most go up, insertion does the rest. */
+void bp_magazine_sort(uint32_t m)
+{
+	void **slots = rows[m];
+	uint32_t n = links[m].count, up = 0;
+	for (uint32_t i = 1; i < n; i++)
+		up += (uintptr_t)slots[i - 1] < (uintptr_t)slots[i];
+	for (uint32_t i = 0; up > n / 2 && i < n / 2; i++) {
+		void *p = slots[i];
+		slots[i] = slots[n - 1 - i];
+		slots[n - 1 - i] = p;
+	}
+	for (uint32_t i = 1; i < n; i++) {
+		void *p = slots[i];
+		uint32_t place = i;
+		for (; place > 0 && (uintptr_t)slots[place - 1] < (uintptr_t)p; place--)
+			slots[place] = slots[place - 1];
+		slots[place] = p;
+	}
+}
+
 static uint64_t head_of(uint64_t old, uint32_t top)
 {
 	return ((old >> 32) + 1) << 32 | top;

@@ -41,6 +41,10 @@ void **bp_magazine_slots(uint32_t m);
 uint32_t bp_magazine_count(uint32_t m);
 void bp_magazine_set_count(uint32_t m, uint32_t count);
 
+/* Puts the slots in descending order: the last is taken first, so that they are handed out in ascending order. O(n) where
+ * they nearly are in order, whichever way round. */
+void bp_magazine_sort(uint32_t m);
+
 void bp_stack_push(struct bp_stack *s, uint32_t m);
 uint32_t bp_stack_pop(struct bp_stack *s); /* 0: empty */
 bool bp_stack_is_empty(struct bp_stack *s);

@@ -67,6 +67,7 @@ void *bp_fallback_pop(struct bp_slabs s, int cpu, unsigned class)
 	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
 	if (floor != 0 && (uint32_t)word > ~floor && word >> 32 != BP_COUNT_LAST) {
 		p = *slot(s, cpu, (uint32_t)word - 1);
+		__builtin_prefetch(*slot(s, cpu, (uint32_t)word - 2), 1);
 		atomic_store_explicit(&head->word, word + UINT32_MAX, memory_order_release);
 	}
 	bp_fallback_unlock(s, cpu);

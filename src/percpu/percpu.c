@@ -39,7 +39,7 @@ unsigned bp_percpu_slots(unsigned class)
 }
 
 /* The slots follow the slab's first page. Between the stacks of two classes lie 64 bytes, so that the bottoms of all
- * classes, the lines used most, do not fall into one set of the L1 cache. */
+ * classes, the lines used most, do not fall into one set of the L1 cache. The last word of that is read by prefetches. */
 static void lay_out(void)
 {
 	uint32_t index = 4096 / sizeof(void *);
@@ -145,6 +145,7 @@ bool bp_percpu_open(struct bp_slabs s, int cpu, unsigned class, unsigned capacit
 	atomic_store_explicit(&c->start, start, memory_order_relaxed);
 	atomic_store_explicit(&c->capacity, (uint16_t)capacity, memory_order_relaxed);
 	atomic_store_explicit(&slab->heads[class].word, BP_WORD(start, bottoms[class]), memory_order_relaxed);
+	((void **)slab)[bottoms[class] - 1] = bp_percpu_nothing; /* what a pop of the last one fetches ahead */
 	open_head(&slab->heads[class], class, capacity);
 	return true;
 }

@@ -15,6 +15,9 @@
  *   - Any thread may close the stacks of another CPU, wait for operations in flight to end (bp_percpu_take) and own them
  *     until it opens them again.
  *
+ * A pop fetches the line of the block below the one that it gives: programs write to what they get, and the next one is as
+ * likely to be cold (as in tcmalloc).
+ *
  * Layout. A slab per CPU: the heads of all classes side by side, then the slots. The word of a head holds the index of
  * the first free slot (low half, in units of 8 bytes from the slab) and a count of pops (high half). The count costs
  * nothing (pop adds 2^32 - 1: one less in the low half, the carry counts) and runs from 2^31 - interval up: when its

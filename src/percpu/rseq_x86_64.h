@@ -82,6 +82,8 @@ static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsig
 		 "addq %[down], %%rcx\n\t"
 		 "js 7f\n\t"                 /* the count of pops has run out */
 		 "movq -8(%%rax, %%rdx, 8), %[p]\n\t" BP_RSEQ_INJECT(4)
+		 "movq -16(%%rax, %%rdx, 8), %%rdx\n\t"
+		 "prefetchw (%%rdx)\n\t"            /* the next one; below the bottom is bp_percpu_nothing */
 		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
 		 ".pushsection __rseq_failure, \"ax\"\n"
 		 "7:\n\t"

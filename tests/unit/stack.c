@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -170,6 +171,45 @@ Test(stack, rows_and_counts_are_each_magazines_own)
 		cr_assert_eq(bp_magazine_count(m[i]), i % (BP_MAGAZINE_SLOTS + 1));
 		for (unsigned j = 0; j < BP_MAGAZINE_SLOTS; j++)
 			cr_assert_eq(bp_magazine_slots(m[i])[j], token(i * 64 + j));
+	}
+}
+
+static void check_sorted(void *const *in, uint32_t n)
+{
+	uint32_t m = bp_magazine_new();
+	memcpy(bp_magazine_slots(m), in, n * sizeof(*in));
+	bp_magazine_set_count(m, n);
+	bp_magazine_sort(m);
+	uintptr_t sum = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		sum += (uintptr_t)in[i] - (uintptr_t)bp_magazine_slots(m)[i];
+		cr_assert(i == 0 || bp_magazine_slots(m)[i] < bp_magazine_slots(m)[i - 1], "%u of %u", i, n);
+	}
+	cr_assert_eq(sum, 0, "the same ones");
+	cr_assert_eq(bp_magazine_count(m), n);
+	bp_magazine_set_count(m, 0);
+	bp_magazine_free(m);
+}
+
+Test(stack, a_row_is_sorted_whatever_its_order)
+{
+	void *row[BP_MAGAZINE_SLOTS];
+	uint64_t seed = 64;
+	cr_assert(bp_magazines_start((size_t)1 << 20));
+	for (uint32_t n = 0; n <= BP_MAGAZINE_SLOTS; n++) {
+		for (uintptr_t i = 0; i < n; i++)
+			row[i] = (void *)((i + 1) * 48);
+		check_sorted(row, n);
+		for (uintptr_t i = 0; i < n; i++)
+			row[i] = (void *)((n - i) * 48);
+		check_sorted(row, n);
+		for (uint32_t i = n; i > 1; i--) {
+			uint32_t other = (uint32_t)(u_random(&seed) % i);
+			void *p = row[i - 1];
+			row[i - 1] = row[other];
+			row[other] = p;
+		}
+		check_sorted(row, n);
 	}
 }
 
