@@ -164,8 +164,8 @@ BUFPOOL_API void bufpool_destroy(struct bufpool *pool);
 /* A block from that pool. Errors: ENOMEM. */
 BUFPOOL_API BUFPOOL_BLOCK BUFPOOL_ALLOC_SIZE(2) void *bufpool_acquire_from(struct bufpool *pool, size_t n);
 
-/* Has `count` blocks for requests of n bytes cached, and keeps that many over all epochs to come; what is over the budget
- * or given back by bufpool_trim is not kept. count 0: no longer. Returns how many are cached of them now; where that is
+/* Has `count` blocks for requests of n bytes cached, and keeps that many over all epochs to come, on top of the budget; what
+ * bufpool_trim gives back is not replaced. count 0: no longer. Returns how many are cached of them now; where that is
  * fewer, errno is ENOMEM, EINVAL (n is over the pool's cap) or ENOTSUP (requests of that size pass through). */
 BUFPOOL_API size_t bufpool_prefill(struct bufpool *pool, size_t count, size_t n);
 

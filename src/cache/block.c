@@ -95,6 +95,8 @@ static bool resize_unwatched(struct bp_pool *pool, void *p, size_t now, size_t n
 {
 	if (bp_block_good_size(pool, n) == now)
 		return true;
+	if (pool->wipes && n < now)
+		return false; /* what it shrinks by would go back as it is */
 	if (now <= pool->cap || n <= pool->cap || !bp_backend_large_resize(p, n, &pool->heap))
 		return false;
 	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_block_capacity(p) - (int64_t)now, memory_order_relaxed);

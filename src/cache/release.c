@@ -210,7 +210,8 @@ void bp_pool_release_elsewhere(struct bp_pool *pool, void *p)
 		bp_pool_release_invalid(pool, p);
 		return;
 	}
-	if (bp_unlikely(own->wipes))
+	/* Its mark would go with the rest, and a double release not be seen. */
+	if (bp_unlikely(own->wipes) && *bp_mark_of(p) != bp_mark_value(p))
 		explicit_bzero(p, bp_block_capacity(p));
 	if (bp_unlikely(bp_watch.on)) {
 		bp_watch_released(own, p, tag);

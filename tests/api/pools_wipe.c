@@ -61,7 +61,15 @@ static void by_growing(void *p, size_t n)
 	bufpool_release(p);
 }
 
-static void (*const ways[])(void *p, size_t n) = { by_release, by_size, by_aligned_size, by_wiping_nothing, by_many, by_growing };
+static void by_shrinking(void *p, size_t n)
+{
+	p = bufpool_resize_used(p, 0, n / 4);
+	cr_assert_not_null(p);
+	bufpool_release(p);
+}
+
+static void (*const ways[])(void *p, size_t n) = { by_release, by_size, by_aligned_size, by_wiping_nothing, by_many, by_growing,
+	by_shrinking };
 
 /* How many words of the secret are left of a block of n bytes. */
 static size_t left_of(struct bufpool *pool, size_t n, size_t way)
@@ -123,6 +131,28 @@ Test(pools_wipe, in_pass_mode_too)
 	cr_assert_eq(bufpool_option_set("mode", "pool"), 0);
 	expect_nothing_left(pool);
 	bufpool_destroy(pool);
+}
+
+/* Blocks of over the cap that become smaller where they lie, and what they leave behind them. */
+Test(pools_wipe, what_a_large_block_shrinks_by)
+{
+	p_need_own_memory();
+	static const size_t from[] = { 200000, 1 << 20, 5 << 20, 16 << 20 };
+
+	for (size_t i = 0; i < T_COUNT(from); i++) {
+		struct bufpool *pool = p_make("secrets", 0, 0, BUFPOOL_WIPE);
+		void *p = bufpool_acquire_from(pool, from[i]), *smaller;
+		size_t capacity, left;
+
+		cr_assert_not_null(p);
+		capacity = write_secret(p);
+		smaller = bufpool_resize_used(p, 0, 100000);
+		cr_assert_not_null(smaller);
+		bufpool_release(smaller);
+		left = p_words_left(p, capacity, SECRET);
+		cr_assert_eq(left, 0, "from %zu bytes: %zu words are there still", from[i], left);
+		bufpool_destroy(pool);
+	}
 }
 
 Test(pools_wipe, the_next_owner_sees_zeroes)
@@ -204,6 +234,32 @@ Test(pools_wipe, what_was_out_at_the_end_is_gone)
 
 /* ---- misuse is seen all the same ---- */
 
+static void release_twice(void *shared)
+{
+	struct crime *c = shared;
+	struct bufpool *pool = p_make("secrets", 0, 0, BUFPOOL_WIPE);
+	void *p = bufpool_acquire_from(pool, c->n), *again = t_launder(p);
+
+	c->address = (uintptr_t)p;
+	bufpool_release(p);
+	release_as(c, again);
+}
+
+Test(pools_wipe, a_double_release_aborts)
+{
+	static const size_t within_cap[] = { 16, 100, 1024, 4096, 40000, 65536 };
+
+	p_need_own_memory();
+	for (size_t i = 0; i < T_COUNT(within_cap); i++)
+		for (int how = 0; how < RELEASE_WAYS; how++) {
+			struct crime *c = crime(65536);
+
+			c->n = within_cap[i];
+			c->how = how;
+			expect_abort(release_twice, c, "double release", bufpool_good_size(c->n));
+		}
+}
+
 static void write_after_release(void *shared)
 {
 	struct crime *c = shared;
@@ -217,7 +273,7 @@ static void write_after_release(void *shared)
 	bufpool_release(bufpool_acquire_from(pool, c->n));
 }
 
-Test(pools_wipe, a_write_after_release_aborts)
+Test(pools_wipe, and_so_does_a_write_after_release)
 {
 	p_need_own_memory();
 	for (size_t n = 16; n <= T_CAP; n *= 16) {
