@@ -4,19 +4,16 @@
  *
  *     proxy [-e EPOCH_MS] [-w WORKERS] PORT UPSTREAM_PORT      PORT 0: any, see what it prints
  *
- * A worker is a thread that serves one connection at a time, both ways, and then puts itself back into the pool. Idle
- * workers live as blocks do in bufpool: one that wasn't called for a whole epoch becomes a victim, one more idle epoch
- * and it is dismissed. So the threads follow the load, up at once and down two epochs after it fell.
+ * A worker is a thread that serves one connection at a time, both ways, and then puts itself back into a pool of objects
+ * (bufpool/objects.h). A worker that wasn't called for two epochs is destructed, which means that it is told to end. So the
+ * threads follow the load, up at once and down two epochs after it fell.
  *
  * The trap is the moment in which a worker has put itself back and is being dismissed, or called, before it waits (or
  * while it wakes up). Here that moment is no case of its own:
- *   - a worker is a variable of its own thread, so nobody else ever frees one;
- *   - others reach it only through the two lists, under the pool's lock, and who takes it out of a list tells it
- *     exactly one thing before unlocking: a connection, or that it is dismissed. What was said stays said until it
- *     looks;
- *   - it looks under the same lock, after which nobody else has its address.
- * The other trap, a worker that the pool forgot and that waits for ever, can't be: who leaves a list was told
- * something.
+ *   - who has taken a worker out of the pool, or destructs it, tells it exactly one thing under its lock: a connection, or
+ *     that it is dismissed. What was said stays said until it looks;
+ *   - a worker frees itself, when it was dismissed, and nobody else ever does: after a destruct the pool has forgotten it.
+ * The other trap, a worker that the pool forgot and that waits for ever, can't be: each is destructed exactly once.
  *
  * Half-closes are passed on as half-closes, resets as resets. A slow reader makes the other side wait: between the two
  * lie at most 32 KiB a direction, and none while a connection is idle.
@@ -26,6 +23,7 @@
 #endif
 #include <bufpool/bufpool.h>
 #include <bufpool/copy.h>
+#include <bufpool/objects.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -136,149 +134,150 @@ static void serve(int client)
 /* ---- workers ---- */
 
 struct worker {
-	struct worker *next;
-	int connection; /* -1: none yet */
-	bool dismissed;
+	pthread_mutex_t lock;
 	pthread_cond_t called;
+	int connection; /* -1: none */
+	bool dismissed;
 };
+
+static struct bufpool_objects *workers;
 
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a worker is back, or has ended */
-	struct worker *idle, *victims;
 	unsigned threads, most;
-	bool stopping;
-} pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .most = 256 };
+} all = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .most = 256 };
 
-static struct worker *take_from(struct worker **list)
+static void tell_all(int started)
 {
-	struct worker *w = *list;
-
-	if (w != NULL)
-		*list = w->next;
-	return w;
+	pthread_mutex_lock(&all.lock);
+	all.threads += (unsigned)started;
+	pthread_cond_signal(&all.changed);
+	pthread_mutex_unlock(&all.lock);
 }
 
-/* Puts itself back and waits for what it is told. False: to end. */
-static bool put_back(struct worker *self)
+static void call(struct worker *w, int connection)
 {
-	pthread_mutex_lock(&pool.lock);
-	self->connection = -1;
-	self->dismissed = pool.stopping;
-	if (!self->dismissed) {
-		self->next = pool.idle;
-		pool.idle = self;
-		pthread_cond_signal(&pool.changed);
-	}
+	pthread_mutex_lock(&w->lock);
+	w->connection = connection;
+	pthread_cond_signal(&w->called);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* What it was told: a connection, or -1: to end. */
+static int wait_for_call(struct worker *self)
+{
+	int connection;
+
+	pthread_mutex_lock(&self->lock);
 	while (self->connection < 0 && !self->dismissed)
-		pthread_cond_wait(&self->called, &pool.lock);
-	if (self->dismissed) {
-		pool.threads--;
-		pthread_cond_signal(&pool.changed);
-	}
-	pthread_mutex_unlock(&pool.lock);
-	return !self->dismissed;
+		pthread_cond_wait(&self->called, &self->lock);
+	connection = self->connection;
+	self->connection = -1;
+	pthread_mutex_unlock(&self->lock);
+	return connection;
 }
 
-static void *work(void *connection)
+static void *work(void *worker)
 {
-	struct worker self = { .connection = (int)(intptr_t)connection, .called = PTHREAD_COND_INITIALIZER };
+	struct worker *self = worker;
+	int connection;
 
-	do
-		serve(self.connection);
-	while (put_back(&self));
-	pthread_cond_destroy(&self.called);
+	while ((connection = wait_for_call(self)) >= 0) {
+		serve(connection);
+		bufpool_objects_release(workers, self); /* from here on it may be called, or dismissed */
+		tell_all(0);
+	}
+	pthread_cond_destroy(&self->called);
+	pthread_mutex_destroy(&self->lock);
+	bufpool_release(self);
+	tell_all(-1);
 	return NULL;
 }
 
-static bool start_worker(int connection)
+static bool may_start(void)
+{
+	bool may;
+
+	pthread_mutex_lock(&all.lock);
+	may = all.threads < all.most;
+	all.threads += may;
+	pthread_mutex_unlock(&all.lock);
+	return may;
+}
+
+static int start_thread(struct worker *w)
 {
 	pthread_attr_t detached;
 	pthread_t id;
-	int r;
+	int error;
 
 	pthread_attr_init(&detached);
 	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&id, &detached, work, (void *)(intptr_t)connection);
+	error = pthread_create(&id, &detached, work, w);
 	pthread_attr_destroy(&detached);
-	return r == 0;
+	return error;
 }
 
-/* Gives the connection to a worker: the one that came back last, else a victim, else a new one. */
-static void hand_over(int connection)
+static void *construct(void *ctx)
 {
 	struct worker *w;
 
-	pthread_mutex_lock(&pool.lock);
-	if ((w = take_from(&pool.idle)) == NULL)
-		w = take_from(&pool.victims);
+	(void)ctx;
+	if (!may_start()) {
+		errno = EAGAIN;
+		return NULL;
+	}
+	w = bufpool_acquire_zeroed(sizeof(*w));
 	if (w != NULL) {
-		w->connection = connection;
-		pthread_cond_signal(&w->called);
-	} else if (start_worker(connection)) {
-		pool.threads++;
-	} else {
-		close_with_reset(connection);
+		w->connection = -1;
+		pthread_mutex_init(&w->lock, NULL);
+		pthread_cond_init(&w->called, NULL);
+		if ((errno = start_thread(w)) == 0)
+			return w;
+		bufpool_release(w);
 	}
-	pthread_mutex_unlock(&pool.lock);
+	tell_all(-1);
+	return NULL;
 }
 
-/* Go's sync.Pool, with workers for objects. */
-static void end_epoch(void)
+static void dismiss(void *worker, void *ctx, int reason)
 {
-	struct worker *w;
+	struct worker *w = worker;
 
-	pthread_mutex_lock(&pool.lock);
-	while ((w = take_from(&pool.victims)) != NULL) {
-		w->dismissed = true;
-		pthread_cond_signal(&w->called);
-	}
-	pool.victims = pool.idle;
-	pool.idle = NULL;
-	pthread_mutex_unlock(&pool.lock);
+	(void)ctx, (void)reason;
+	pthread_mutex_lock(&w->lock);
+	w->dismissed = true;
+	pthread_cond_signal(&w->called);
+	pthread_mutex_unlock(&w->lock);
 }
 
-/* Waits a moment for a worker to come back if there may be no more. */
-static bool have_room(void)
+/* There may be no more workers: waits a moment for one to come back. */
+static void wait_a_moment(void)
 {
 	struct timespec soon;
-	bool room;
 
 	clock_gettime(CLOCK_REALTIME, &soon);
 	if ((soon.tv_nsec += 10000000) >= 1000000000) {
 		soon.tv_nsec -= 1000000000;
 		soon.tv_sec++;
 	}
-	pthread_mutex_lock(&pool.lock);
-	room = pool.idle != NULL || pool.victims != NULL || pool.threads < pool.most ||
-	       pthread_cond_timedwait(&pool.changed, &pool.lock, &soon) == 0;
-	pthread_mutex_unlock(&pool.lock);
-	return room;
+	pthread_mutex_lock(&all.lock);
+	pthread_cond_timedwait(&all.changed, &all.lock, &soon);
+	pthread_mutex_unlock(&all.lock);
 }
 
 /* Idle workers end now, others after their connection. */
 static void stop(void)
 {
-	pthread_mutex_lock(&pool.lock);
-	pool.stopping = true;
-	pthread_mutex_unlock(&pool.lock);
-	end_epoch();
-	end_epoch();
-	pthread_mutex_lock(&pool.lock);
-	while (pool.threads > 0)
-		pthread_cond_wait(&pool.changed, &pool.lock);
-	pthread_mutex_unlock(&pool.lock);
+	bufpool_objects_destroy(workers);
+	pthread_mutex_lock(&all.lock);
+	while (all.threads > 0)
+		pthread_cond_wait(&all.changed, &all.lock);
+	pthread_mutex_unlock(&all.lock);
 }
 
 /* ---- the listener ---- */
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * (int64_t)1000 + t.tv_nsec / 1000000;
-}
 
 static int listen_at(in_port_t port)
 {
@@ -300,33 +299,33 @@ static int listen_at(in_port_t port)
 
 static void accept_one(int listener)
 {
+	struct worker *w = bufpool_objects_acquire(workers);
 	int connection;
 
-	if (!have_room())
+	if (w == NULL) {
+		wait_a_moment();
 		return;
+	}
 	connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (connection >= 0)
-		hand_over(connection);
-	else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+	if (connection >= 0) {
+		call(w, connection);
+		return;
+	}
+	bufpool_objects_release(workers, w);
+	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
 		poll(NULL, 0, 10);
 }
 
-/* Until a signal asks for the end. */
+/* Until a signal asks for the end. The pools' epochs end in bufpool_tick: nobody else may be calling. What it says holds for
+ * this moment: workers that put themselves back while this thread sleeps are seen an epoch later. */
 static void run(int listener, int signals, int epoch_ms)
 {
 	struct pollfd waits[2] = { { .fd = listener, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
-	int64_t due = now_ms() + epoch_ms;
 
 	for (;;) {
-		int64_t left = due - now_ms();
+		int ms = bufpool_tick();
 
-		if (left <= 0) {
-			end_epoch();
-			bufpool_tick(); /* the blocks' epochs: nobody else may be calling */
-			due = now_ms() + epoch_ms;
-			continue;
-		}
-		if (poll(waits, 2, (int)left) <= 0)
+		if (poll(waits, 2, ms < 0 || ms > epoch_ms ? epoch_ms : ms) <= 0)
 			continue;
 		if (waits[1].revents != 0)
 			return;
@@ -342,19 +341,21 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
+	const struct bufpool_objects_ops ops = { sizeof(ops), construct, NULL, dismiss };
 	struct bufpool_stats s = { .size = sizeof(s) };
-	int option, listener, signals, epoch_ms = 1000;
+	const char *epoch_ms = "1000";
+	int option, listener, signals;
 	sigset_t end;
 
 	while ((option = getopt(argc, argv, "e:w:")) != -1) {
 		if (option == 'e')
-			epoch_ms = atoi(optarg);
+			epoch_ms = optarg;
 		else if (option == 'w')
-			pool.most = (unsigned)atoi(optarg);
+			all.most = (unsigned)atoi(optarg);
 		else
 			return usage();
 	}
-	if (argc - optind != 2 || epoch_ms < 1 || pool.most < 1)
+	if (argc - optind != 2 || all.most < 1 || bufpool_option_set("epoch_ms", epoch_ms) != 0)
 		return usage();
 	sigemptyset(&end);
 	sigaddset(&end, SIGTERM);
@@ -364,9 +365,13 @@ int main(int argc, char **argv)
 		perror("proxy: signalfd");
 		return 1;
 	}
+	if (bufpool_objects_create(&workers, &ops, NULL) != 0) {
+		fputs("proxy: no memory\n", stderr);
+		return 1;
+	}
 	upstream_port = htons((in_port_t)atoi(argv[optind + 1]));
 	listener = listen_at(htons((in_port_t)atoi(argv[optind])));
-	run(listener, signals, epoch_ms);
+	run(listener, signals, atoi(epoch_ms));
 	close(listener);
 	stop();
 	if (bufpool_stats_get(&s, NULL) != 0 || s.in_use != 0) {

@@ -370,13 +370,13 @@ def S5_one_worker_stays_while_one_is_in_use():
 
 
 def S5_put_back_and_dismissed_at_once():
-    """Epochs of a millisecond: workers are dismissed, called and put back all at the same time."""
-    with Proxy(echo, "-e", "1") as proxy:
+    """The shortest epochs: workers are dismissed, called and put back all at the same time."""
+    with Proxy(echo, "-e", "10") as proxy:
         def many(number):
             for i in range(150):
                 echo_once(proxy, content(i * 7, number))
                 if i % 10 == 0:
-                    time.sleep(0.004)
+                    time.sleep(random.uniform(0.01, 0.04))
         in_threads(8, many)
         until(lambda: proxy.threads() == 1, "threads are left")
         expect(not proxy.upstream.errors, proxy.upstream.errors)
