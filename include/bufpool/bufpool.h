@@ -153,7 +153,7 @@ struct bufpool_conf {
 /* Makes a pool; conf NULL: a default one. Costs microseconds, and memory as it is used: per CPU that uses it.
  * Errors: -EINVAL (a size, cap or flag that is none), -ENOMEM, -EMFILE: about 4 000 pools exist already, as many as jemalloc
  * has arenas for. Under valgrind and where the pool could not reserve address space, its blocks are jemalloc's own: then
- * destroy leaves them to be released. */
+ * destroy leaves them to be released, and BUFPOOL_WIPE is -ENOTSUP. */
 BUFPOOL_API BUFPOOL_NODISCARD BUFPOOL_NONNULL(1) int bufpool_create(struct bufpool **out, const struct bufpool_conf *conf);
 
 /* Ends the pool and every block of it, at once: those that are out are counted in one line on standard error and are gone, so

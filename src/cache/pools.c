@@ -154,7 +154,7 @@ static int set_up_named(struct bp_pool *pool, const void *argument)
 	pool->wipes = rules->wipes;
 	/* Without a range nobody could tell whose a block is: this pool's then pass through, and are their owners' to release. */
 	if (bp_range.reserved == 0 || !bp_default_pool.usable)
-		return 0;
+		return rules->wipes ? -ENOTSUP : 0;
 	return bp_backend_heap_create(&pool->heap, pool->id) ? 0 : bp_backend_busy() ? -ENOMEM : -EMFILE;
 }
 
