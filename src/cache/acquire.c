@@ -319,7 +319,7 @@ static void *from_backend(struct bp_pool *pool, int cpu, unsigned class, bool ze
 		alone = true; /* nothing ahead of need */
 	void *p;
 	int tries = 0;
-	while ((p = alone ? bp_backend_one(class, zero, &pool->heap) : fill(pool, cpu, class)) == NULL)
+	while ((p = alone ? bp_backend_one(class, zero, false, &pool->heap) : fill(pool, cpu, class)) == NULL)
 		if (++tries > BP_RECLAIM_TRIES || !reclaim(pool))
 			return out_of_memory();
 	if (!bp_range_has(p)) {
@@ -407,6 +407,54 @@ void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bo
 		set_aside(pool, class, p);
 	}
 	return bp_pool_acquire_miss(pool, class, zero);
+}
+
+/* From what is cached. NULL: there is nothing, or an unsound block was there. */
+static void *one_cached(struct bp_pool *pool, unsigned class)
+{
+	void *p = bp_rseq_pop(pool->slabs.base, class);
+	if (p == bp_percpu_nothing)
+		return bp_pool_acquire_cached(pool, class);
+	if (is_sound(pool, class, p))
+		return p;
+	set_aside(pool, class, p);
+	return NULL;
+}
+
+/* A program that wants alignment once wants it always: what it releases is aligned, and found again at once. */
+static void *aligned_cached(struct bp_pool *pool, unsigned class, size_t alignment)
+{
+	void *others[BP_ALIGNED_TRIES], *p;
+	unsigned n = 0;
+	while ((p = one_cached(pool, class)) != NULL && ((uintptr_t)p & (alignment - 1)) != 0) {
+		others[n++] = p;
+		p = NULL;
+		if (n == BP_ALIGNED_TRIES)
+			break;
+	}
+	while (n > 0)
+		bp_pool_release(pool, others[--n]);
+	return p;
+}
+
+void *bp_pool_acquire_aligned(struct bp_pool *pool, unsigned class, size_t alignment, bool zero)
+{
+	void *p = bp_watch.on ? NULL : aligned_cached(pool, class, alignment);
+	if (p != NULL)
+		return zero ? memset(p, 0, bp_class_size(class)) : p;
+	int tries = 0;
+	while ((p = bp_backend_one(class, zero, true, &pool->heap)) == NULL)
+		if (++tries > BP_RECLAIM_TRIES || !reclaim(pool))
+			return out_of_memory();
+	if (!bp_range_has(p)) {
+		add(&pool->passed, 1);
+	} else {
+		created(pool, class, 1);
+		add(&pool->counts[class].from_fill, 1);
+	}
+	if (!zero)
+		*bp_mark_of(p) = 0;
+	return p;
 }
 
 void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero)

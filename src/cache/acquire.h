@@ -10,6 +10,10 @@
 /* Over the cap, or aligned to more than a page. */
 void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero);
 
+/* A block of a class that is kept and whose size the alignment, at most a page, divides, where the class's blocks do not begin
+ * at multiples of it by themselves. */
+void *bp_pool_acquire_aligned(struct bp_pool *pool, unsigned class, size_t alignment, bool zero);
+
 /* Sets how many blocks of the class epochs leave cached, and fetches what is missing to it. How many of them are cached
  * now; where that is fewer, errno is ENOMEM, or ENOTSUP: this class passes through. */
 size_t bp_pool_prefill(struct bp_pool *pool, unsigned class, size_t count);

@@ -152,8 +152,10 @@ void *bp_block_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool ze
 		p = bp_pool_acquire_large(pool, n == 0 ? 1 : n, alignment, zero);
 	else if (passing || class < pool->first_class || bp_class_size(class) % alignment != 0)
 		p = bp_pool_pass_aligned(pool, alignment, n, zero);
-	else
+	else if (bp_likely(bp_backend_aligns(class, alignment)))
 		return bp_pool_acquire(pool, rounded, zero);
+	else
+		p = bp_pool_acquire_aligned(pool, class, alignment, zero);
 	return bp_watch_out(pool, p, n, zero);
 }
 

@@ -28,6 +28,8 @@ enum {
 	BP_FILL_BLOCKS = 512,
 	/* Freed bytes after which pages are given to the kernel: one bounded step. */
 	BP_PURGE_BYTES = 4 << 20,
+	/* Cached blocks that are looked at for one of the wanted alignment. */
+	BP_ALIGNED_TRIES = 8,
 	/* Largest blocks whose rows are sorted. */
 	BP_SORT_SIZE = 512,
 	/* Free magazines that are not worth a purge. */

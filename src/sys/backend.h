@@ -57,8 +57,11 @@ bool bp_backend_entered(void);
 unsigned bp_backend_slab_blocks(unsigned class);
 /* Up to `count` blocks; how many there were. Holes left by blocks given back first, fresh slabs only where there are none. */
 size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap *heap);
-/* One block; zero: its content is zero (fresh pages are not touched for that). */
-void *bp_backend_one(unsigned class, bool zero, struct bp_heap *heap);
+/* One block; zero: its content is zero (fresh pages are not touched for that). aligned: it begins as its size would let it, at a
+ * page at the most; else those of 16 KiB and more begin at multiples of 256 that differ from block to block. */
+void *bp_backend_one(unsigned class, bool zero, bool aligned, struct bp_heap *heap);
+/* Does a block of the class begin at a multiple of the alignment (a power of two that divides its size, a page at most)? */
+bool bp_backend_aligns(unsigned class, size_t alignment);
 /* false: refused because this thread is inside jemalloc already. */
 bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class, struct bp_heap *heap);
 

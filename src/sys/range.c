@@ -250,7 +250,7 @@ static void clear_entries(_Atomic uint32_t *entry, size_t count)
 void bp_range_note_large(const void *p, size_t bytes, unsigned tag, int owner)
 {
 	_Atomic uint32_t *entry = entry_of(p);
-	size_t pages = bp_round_up(bytes, BP_PAGE) >> BP_PAGE_SHIFT;
+	size_t pages = bp_round_up(((uintptr_t)p & (BP_PAGE - 1)) + bytes, BP_PAGE) >> BP_PAGE_SHIFT;
 	atomic_store_explicit(entry, entry_for((uintptr_t)p, 0, tag, owner), memory_order_relaxed);
 	clear_entries(entry + 1, pages - 1);
 }
@@ -264,10 +264,12 @@ unsigned bp_range_around(const void *p)
 {
 	size_t page = ((uintptr_t)p - (uintptr_t)bp_range.base) >> BP_PAGE_SHIFT;
 	for (size_t back = 0; back <= page && back < BP_CLASS_SIZE_MAX / BP_PAGE; back++) {
-		unsigned tag = tag_in(atomic_load_explicit(&bp_range.table[page - back], memory_order_relaxed));
+		uint32_t entry = atomic_load_explicit(&bp_range.table[page - back], memory_order_relaxed);
+		unsigned tag = tag_in(entry);
 		if (tag == 0)
 			continue;
-		bool covers = back == 0 || tag == BP_TAG_HUGE || back < bp_class_size(tag - 1) >> BP_PAGE_SHIFT;
+		size_t in_page = tag == (entry & 0xff) ? entry & (BP_PAGE - 1) & ~(size_t)0xff : 0;
+		bool covers = back == 0 || tag == BP_TAG_HUGE || back * BP_PAGE < in_page + bp_class_size(tag - 1);
 		return covers ? tag : 0;
 	}
 	return 0;

@@ -61,7 +61,8 @@ enum { BP_OWNER_NONE = -1, BP_OWNERS = 4096 };
  * the start of a block of `class`. */
 void bp_range_note_slab(const void *p, unsigned class, int owner);
 
-/* A block with pages of its own: its first page's entry is `tag`, the others are cleared. */
+/* A block with pages of its own: its first page's entry is `tag`, the others are cleared. It begins at a multiple of 256 within
+ * that page, and at its start where the owner is one. */
 void bp_range_note_large(const void *p, size_t bytes, unsigned tag, int owner);
 /* The tag of the page that p is in, or of the block whose later page that is; 0: none. For reports: it searches. */
 unsigned bp_range_around(const void *p);

@@ -35,6 +35,14 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static size_t least_alignment(unsigned class)
+{
+	size_t size = bp_class_size(class);
+	if (class >= BP_CLASS_COUNT_SLAB)
+		return 256;
+	return size % BP_PAGE == 0 ? BP_PAGE : size < 16 ? 8 : 16;
+}
+
 Test(backend, fills_are_blocks_of_their_class_that_do_not_overlap, .timeout = 60)
 {
 	static void *blocks[600];
@@ -50,7 +58,7 @@ Test(backend, fills_are_blocks_of_their_class_that_do_not_overlap, .timeout = 60
 			cr_assert_eq(bp_range_start_of((char *)blocks[i] + size / 2), 0);
 			if (i > 0)
 				cr_assert_geq((char *)blocks[i], (char *)blocks[i - 1] + size, "class %u", class);
-			cr_assert_eq((uintptr_t)blocks[i] % (size >= BP_PAGE && size % BP_PAGE == 0 ? BP_PAGE : size < 16 ? 8 : 16), 0);
+			cr_assert_eq((uintptr_t)blocks[i] % least_alignment(class), 0);
 			memset(blocks[i], 1, size);
 			cr_assert_eq(bp_backend_usable(blocks[i]), size);
 		}
@@ -92,7 +100,7 @@ Test(backend, one_block_is_zero_where_that_is_asked)
 	for (unsigned class = BP_CLASS_COUNT_SLAB; class < BP_CLASS_COUNT; class += 3) {
 		size_t size = bp_class_size(class);
 		for (int round = 0; round < 3; round++) {
-			unsigned char *p = bp_backend_one(class, true, &heap);
+			unsigned char *p = bp_backend_one(class, true, false, &heap);
 			cr_assert_not_null(p);
 			cr_assert_eq(bp_range_start_of(p), class + 1);
 			for (size_t i = 0; i < size; i++)
@@ -102,6 +110,35 @@ Test(backend, one_block_is_zero_where_that_is_asked)
 			cr_assert(bp_backend_give_back(&back, 1, class, &heap));
 			cr_assert_eq(bp_range_start_of(p), 0, "what was given back is no block any more");
 		}
+	}
+}
+
+/* So that not all of them share the few sets of the cache that a page's first lines fall into. */
+Test(backend, blocks_with_pages_begin_at_different_places_of_them_or_where_that_is_asked_at_the_page)
+{
+	enum { BLOCKS = 64, STEP = 256 };
+	static void *blocks[BLOCKS];
+	start((size_t)1024 * MIB);
+	for (unsigned class = BP_CLASS_COUNT_SLAB; class < BP_CLASS_COUNT; class += 3) {
+		size_t size = bp_class_size(class);
+		unsigned seen = 0;
+		for (int i = 0; i < BLOCKS; i++) {
+			unsigned char *p = blocks[i] = bp_backend_one(class, false, i % 4 == 3, &heap);
+			uintptr_t offset = (uintptr_t)p & (BP_PAGE - 1);
+			cr_assert(p != NULL && offset % STEP == 0 && (i % 4 != 3 || offset == 0));
+			seen |= i % 4 == 3 ? 0 : 1u << offset / STEP;
+			memset(p, i, size);
+			cr_assert_eq(bp_range_start_of(p), class + 1);
+			cr_assert_eq(bp_range_start_of(p + STEP), 0);
+			void *before = p - offset - STEP; /* the end of another block, or what is spare of it */
+			cr_assert(!bp_range_has(before) || bp_range_start_of(before) == 0);
+			cr_assert_eq(bp_range_around(p + size - 1), class + 1);
+		}
+		cr_assert_geq(__builtin_popcount(seen), 6, "class %u begins at %d places", class, __builtin_popcount(seen));
+		for (int i = 0; i < BLOCKS; i++)
+			for (size_t at = 0; at < size; at += size - 1)
+				cr_assert_eq(((unsigned char *)blocks[i])[at], i, "blocks overlap");
+		cr_assert(bp_backend_give_back(blocks, BLOCKS, class, &heap));
 	}
 }
 
@@ -268,7 +305,7 @@ Test(backend, the_range_is_for_blocks_alone_and_taken_in_small_steps)
 	start((size_t)4096 * MIB);
 	cr_assert_eq(atomic_load(&bp_range.used), 0, "jemalloc's own data lies in it");
 	for (int i = 0; i < 600; i++)
-		cr_assert_not_null(bp_backend_one(bp_class_of(MIB), false, &heap));
+		cr_assert_not_null(bp_backend_one(bp_class_of(MIB), false, false, &heap));
 	cr_assert_leq(atomic_load(&bp_range.used), 664 * MIB, "%zu MiB for 600", atomic_load(&bp_range.used) >> 20);
 }
 
@@ -309,7 +346,7 @@ Test(backend, where_the_range_is_full_blocks_come_from_outside, .timeout = 60)
 	start((size_t)64 * MIB);
 	cr_assert_not(atomic_load(&bp_range.incomplete));
 	do {
-		p = bp_backend_one(bp_class_of(4 * MIB), false, &heap);
+		p = bp_backend_one(bp_class_of(4 * MIB), false, false, &heap);
 		cr_assert_not_null(p);
 	} while (bp_range_has(p) && ++within < 100);
 	cr_assert_geq(within, 4);
@@ -334,7 +371,7 @@ static void intrude(int signal)
 	if (!bp_backend_busy())
 		return;
 	atomic_fetch_add(&met, 1);
-	if (bp_backend_fill(&p, 1, bp_class_of(512), &heap) != 0 || bp_backend_one(bp_class_of(65536), false, &heap) != NULL ||
+	if (bp_backend_fill(&p, 1, bp_class_of(512), &heap) != 0 || bp_backend_one(bp_class_of(65536), false, false, &heap) != NULL ||
 	    bp_backend_large(100000, 1, false, &heap) != NULL || bp_backend_give_back(&p, 1, 3, &heap) || bp_backend_large_free(p) ||
 	    bp_backend_large_resize(p, 1, &heap))
 		atomic_fetch_add(&let_in, 1);
