@@ -166,11 +166,13 @@ void bufpool_release_many(void *const *blocks, size_t count)
 
 size_t bufpool_capacity(const void *p)
 {
-	return bp_block_capacity(p);
+	return bp_block_capacity_inline(p);
 }
 
 size_t bufpool_good_size(size_t n)
 {
+	if (bp_likely(n < atomic_load_explicit(&POOL->small, memory_order_relaxed)))
+		return bp_class_size(bp_class_lookup[(n + 7) / 8]);
 	bp_pool_start(POOL);
 	return bp_block_good_size(POOL, n);
 }

@@ -21,8 +21,20 @@
 /* Of which pool a block of p's size and content would come. */
 static struct bp_pool *pool_of(struct bp_pool *pool, const void *p)
 {
-	struct bp_pool *own = p != NULL && bp_range_has(p) ? bp_pools_owner(p) : NULL;
+	int owner;
+	if (!bp_range_has(p) || bp_range_start_aside(&owner, p) == 0)
+		return pool;
+	struct bp_pool *own = bp_pools_at(owner);
 	return own != NULL ? own : pool;
+}
+
+/* Would p, a block of the default pool's, be that of n bytes as well? */
+static bool is_right_already(void *p, size_t n)
+{
+	unsigned tag;
+	return bp_range_has(p) && bp_range_starts(&tag, p) && *bp_mark_of(p) != bp_mark_value(p) &&
+	       n < atomic_load_explicit(&bp_default_pool.small, memory_order_relaxed) &&
+	       bp_class_lookup[(n + 7) / 8] + 1u == tag;
 }
 
 bool bp_block_is(const void *p)
@@ -113,6 +125,8 @@ static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
 
 void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
 {
+	if (bp_likely(is_right_already(p, n)))
+		return p;
 	if (p != NULL && !bp_block_is_out(pool, p))
 		return NULL;
 	pool = pool_of(pool, p);

@@ -17,6 +17,15 @@ bool bp_block_is_out(struct bp_pool *pool, void *p);
 /* Bytes in the block at p. 0 for NULL and for what is no block of the library's. */
 size_t bp_block_capacity(const void *p);
 
+/* The same where a block of the default pool within the range is likely. */
+static inline size_t bp_block_capacity_inline(const void *p)
+{
+	unsigned tag;
+	if (bp_likely(bp_range_has(p)) && bp_likely(bp_range_starts(&tag, p)) && bp_likely(tag != BP_TAG_HUGE))
+		return bp_class_size(tag - 1);
+	return bp_block_capacity(p);
+}
+
 /* Is p the start of a block of the range? */
 bool bp_block_is(const void *p);
 

@@ -127,10 +127,7 @@ BP_EXPORT void *pvalloc(size_t n)
 /* redis asks with every malloc and every free. */
 BP_EXPORT size_t malloc_usable_size(void *p)
 {
-	unsigned tag;
-	if (bp_likely(bp_range_has(p)) && bp_likely(bp_range_starts(&tag, p)) && bp_likely(tag != BP_TAG_HUGE))
-		return bp_classes[tag - 1].size;
-	return bp_block_capacity(p);
+	return bp_block_capacity_inline(p);
 }
 
 /* A wrong size is the program's error, but not one it dies of elsewhere: counted, reported once. */
