@@ -244,17 +244,21 @@ static bool wait_for_start(struct bp_pool *pool)
 	return false;
 }
 
+/* Is this thread the one that starts the pool? false: the state says who is, or that nobody can. */
+static bool begins_start(struct bp_pool *pool, uint32_t *state)
+{
+	return *state == BP_POOL_NEW && pool == &bp_default_pool && !bp_bump_serves() &&
+	       atomic_compare_exchange_strong_explicit(&pool->state, state, BP_POOL_STARTING, memory_order_acquire,
+						       memory_order_acquire);
+}
+
 bool bp_pool_start(struct bp_pool *pool)
 {
 	uint32_t state = atomic_load_explicit(&pool->state, memory_order_acquire);
 	if (bp_likely(state == BP_POOL_READY))
 		return true;
-	if (state == BP_POOL_STARTING)
-		return wait_for_start(pool);
-	if (state != BP_POOL_NEW || pool != &bp_default_pool || bp_bump_serves() ||
-	    !atomic_compare_exchange_strong_explicit(&pool->state, &state, BP_POOL_STARTING, memory_order_acquire,
-						     memory_order_relaxed))
-		return false;
+	if (!begins_start(pool, &state)) /* another one may have been there first, just now */
+		return state == BP_POOL_READY || (state == BP_POOL_STARTING && wait_for_start(pool));
 	does_not_wait = true;
 	pool->usable = start(pool);
 	bp_pool_set_mode(pool, starts_passing());

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The pool's start, its modes, and what it is after a fork.
+ * The pool's modes, and what it is after a fork. Its start is in start.c.
  */
 #include "cache/pool.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
-#include <signal.h>
-#include <string.h>
 #include <sys/single_threaded.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,100 +18,6 @@
 
 enum { MANY = 300 };
 static void *blocks[MANY];
-
-static _Atomic unsigned served;
-static pthread_barrier_t together;
-
-static void *first_call(void *unused)
-{
-	(void)unused;
-	pthread_barrier_wait(&together);
-	char *p = u_get(U_SIZE, true);
-	if (p != NULL && p[U_SIZE - 1] == 0) {
-		memset(p, 1, U_SIZE);
-		bp_pool_release(U_POOL, p);
-		atomic_fetch_add(&served, 1);
-	}
-	return NULL;
-}
-
-/* ---- in the middle of the start, as jemalloc calling back or a signal handler is ---- */
-
-static void (*meanwhile)(void);
-
-static void in_the_middle(void)
-{
-	if (meanwhile != NULL)
-		meanwhile();
-}
-
-void (*const bp_pool_before_start)(void) = in_the_middle;
-
-static void *passed_by;
-static uint64_t took_us;
-
-static void ask_for_a_block(void)
-{
-	uint64_t start = u_now_us();
-	passed_by = u_get(U_SIZE, false);
-	took_us = u_now_us() - start;
-}
-
-Test(pool, the_starter_itself_does_not_wait_for_the_start)
-{
-	meanwhile = ask_for_a_block;
-	u_start(NULL);
-	cr_assert_not_null(passed_by);
-	cr_assert_not(bp_range_has(passed_by));
-	cr_assert_lt(took_us, 90000, "%zu us", (size_t)took_us);
-	bp_pool_release(U_POOL, passed_by);
-	u_assert_balance(0);
-}
-
-static _Atomic bool asked;
-
-static void *ask_from_another_thread(void *unused)
-{
-	(void)unused;
-	atomic_store(&asked, true);
-	return u_get(U_SIZE, false);
-}
-
-static pthread_t asking;
-
-static void let_another_thread_ask(void)
-{
-	pthread_create(&asking, NULL, ask_from_another_thread, NULL);
-	while (!atomic_load(&asked))
-		usleep(100);
-	usleep(10000);
-}
-
-Test(pool, another_thread_waits_for_the_start)
-{
-	void *p;
-	meanwhile = let_another_thread_ask;
-	u_start(NULL);
-	pthread_join(asking, &p);
-	cr_assert(bp_range_has(p), "it was passed by");
-	bp_pool_release(U_POOL, p);
-	u_assert_balance(0);
-}
-
-/* Whoever comes while another one starts is served, too, and its release finds where it came from. */
-Test(pool, many_first_calls_at_once)
-{
-	pthread_t ids[8];
-	u_options("epoch_ms:3600000");
-	pthread_barrier_init(&together, NULL, U_COUNT(ids));
-	for (size_t i = 0; i < U_COUNT(ids); i++)
-		pthread_create(&ids[i], NULL, first_call, NULL);
-	for (size_t i = 0; i < U_COUNT(ids); i++)
-		pthread_join(ids[i], NULL);
-	cr_assert_eq(atomic_load(&served), U_COUNT(ids));
-	cr_assert_eq(atomic_load(&U_POOL->state), BP_POOL_READY);
-	u_assert_balance(0);
-}
 
 Test(pool, the_cap_is_a_class_and_the_option_its_lower_bound)
 {
