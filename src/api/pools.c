@@ -7,7 +7,7 @@
 
 #include "api/engine.h"
 #include "bufpool/bufpool.h"
-#include "cache/acquire.h"
+#include "cache/fill.h"
 #include "cache/pools.h"
 
 enum { CAP_LEAST = 4096 };

@@ -6,19 +6,16 @@
  * Invariant: a block that leaves here has no mark. Blocks from the stacks and levels must carry one, fresh blocks get
  * theirs cleared (jemalloc may return a block that went back with its mark on).
  */
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
-#include "cache/account.h"
 #include "cache/acquire.h"
-#include "cache/block.h"
 #include "cache/epoch.h"
+#include "cache/fill.h"
 #include "cache/giveback.h"
 #include "cache/misuse.h"
 #include "cache/options.h"
 #include "cache/policy.h"
-#include "cache/pools.h"
 #include "cache/release.h"
 #include "cache/watch.h"
 #include "sys/backend.h"
@@ -69,8 +66,6 @@ static void *straight(size_t n, bool zero)
 	return zero ? bp_pass_calloc(n) : bp_pass_malloc(n);
 }
 
-static void *from_backend(struct bp_pool *pool, int cpu, unsigned class, bool zero);
-
 /* Where jemalloc has nothing, it may still have free pages that do not lie together: purged ones it joins. Or the pool has
  * them, in its range, and jemalloc's own arenas can get no more. */
 static void *pass(struct bp_pool *pool, size_t n, bool zero)
@@ -84,7 +79,7 @@ static void *pass(struct bp_pool *pool, size_t n, bool zero)
 	}
 	bool opened = atomic_load_explicit(&pool->opened, memory_order_acquire) == BP_CACHES_OPEN;
 	if (p == NULL && opened && pool->usable && n <= pool->cap)
-		return from_backend(pool, -1, bp_class_of(n), zero);
+		return bp_fill_one(pool, -1, bp_class_of(n), zero);
 	if (p == NULL)
 		return out_of_memory();
 	count_pass(pool);
@@ -199,143 +194,6 @@ static void *steal(struct bp_pool *pool, int cpu, unsigned class)
 	return NULL;
 }
 
-/* ---- jemalloc ---- */
-
-static void created(struct bp_pool *pool, unsigned class, size_t n)
-{
-	add(&pool->counts[class].created, n);
-	bp_pool_outside(pool, (int64_t)(n * bp_class_size(class)));
-}
-
-/* Buffers that fills work in: too large for small stacks. */
-BP_REMOTE struct {
-	atomic_flag taken;
-	void *blocks[BP_FILL_BLOCKS];
-} bp_fill_buffers[4];
-
-static int take_buffer(void)
-{
-	for (int i = 0; i < (int)(sizeof(bp_fill_buffers) / sizeof(*bp_fill_buffers)); i++)
-		if (!atomic_flag_test_and_set_explicit(&bp_fill_buffers[i].taken, memory_order_acquire))
-			return i;
-	return -1;
-}
-
-void bp_acquire_child(void)
-{
-	for (size_t i = 0; i < sizeof(bp_fill_buffers) / sizeof(*bp_fill_buffers); i++)
-		atomic_flag_clear_explicit(&bp_fill_buffers[i].taken, memory_order_relaxed);
-}
-
-/* A fresh slab's blocks come in ascending order. The stack gives the last one first, so that they are to be pushed the
- * other way round: what a program builds in one go then lies in the order in which it will walk it. */
-static void turn_round(void **blocks, size_t n)
-{
-	for (size_t i = 0; i < n / 2; i++) {
-		void *p = blocks[i];
-		blocks[i] = blocks[n - 1 - i];
-		blocks[n - 1 - i] = p;
-	}
-}
-
-/* The first block is the caller's, the others are cached with their marks on. */
-static void *distribute(struct bp_pool *pool, int cpu, unsigned class, void **blocks, size_t n)
-{
-	created(pool, class, n);
-	for (size_t i = 1; i < n; i++)
-		bp_watch_mark(blocks[i], class);
-	turn_round(blocks + 1, n - 1);
-	size_t put = cpu < 0 ? 0 : bp_percpu_push_batch(pool->slabs, cpu, class, blocks + 1, n - 1);
-	add(&pool->counts[class].cpu_in, put);
-	bp_pool_put_blocks(pool, bp_pool_shared(pool, bp_pool_epoch(pool)), class, blocks + 1 + put, n - 1 - put);
-	return blocks[0];
-}
-
-static void *fill(struct bp_pool *pool, int cpu, unsigned class)
-{
-	struct bp_counts *c = &pool->counts[class];
-	uint32_t before = atomic_load_explicit(&c->fill, memory_order_relaxed);
-	unsigned wanted = bp_policy_fill(class, before == 0 ? 1 : before, bp_backend_slab_blocks(class));
-	int buffer = wanted > 1 ? take_buffer() : -1;
-	assert(wanted <= BP_FILL_BLOCKS);
-	void *one, **blocks = buffer < 0 ? &one : bp_fill_buffers[buffer].blocks;
-	size_t n = bp_backend_fill(blocks, buffer < 0 ? 1 : wanted, class, &pool->heap);
-	atomic_store_explicit(&c->fill, wanted, memory_order_relaxed);
-	void *p = n == 0 ? NULL : !bp_range_has(blocks[0]) ? blocks[0] : distribute(pool, cpu, class, blocks, n);
-	if (buffer >= 0)
-		atomic_flag_clear_explicit(&bp_fill_buffers[buffer].taken, memory_order_release);
-	return p;
-}
-
-static size_t prefill(struct bp_pool *pool, unsigned class, size_t count)
-{
-	void *blocks[BP_MAGAZINE_SLOTS];
-	size_t done = 0;
-	while (done < count) {
-		size_t wanted = count - done < BP_MAGAZINE_SLOTS ? count - done : BP_MAGAZINE_SLOTS;
-		size_t n = bp_backend_fill(blocks, wanted, class, &pool->heap);
-		if (n == 0 || !bp_range_has(blocks[0])) {
-			if (n != 0)
-				bp_backend_give_back(blocks, n, class, &pool->heap);
-			errno = ENOMEM;
-			break;
-		}
-		created(pool, class, n);
-		for (size_t i = 0; i < n; i++)
-			bp_watch_mark(blocks[i], class);
-		bp_pool_put_blocks(pool, bp_pool_shared(pool, bp_pool_epoch(pool)), class, blocks, n);
-		done += n;
-	}
-	return done;
-}
-
-size_t bp_pool_prefill(struct bp_pool *pool, unsigned class, size_t count)
-{
-	struct bp_counts *c = &pool->counts[class];
-	struct bp_account now;
-	if (class < pool->first_class || atomic_load_explicit(&pool->passing, memory_order_relaxed)) {
-		errno = ENOTSUP;
-		return 0;
-	}
-	uint32_t before = atomic_exchange_explicit(&c->prefilled, (uint32_t)count, memory_order_relaxed);
-	add(&pool->prefilled_bytes, (count - before) * bp_class_size(class));
-	bp_account_class(&now, pool, class);
-	size_t cached = now.cached + now.victim;
-	return cached >= count ? count : cached + prefill(pool, class, count - cached);
-}
-
-/* No memory: what is cached in other classes may be what is missing. Worth a second try? */
-static bool reclaim(struct bp_pool *pool)
-{
-	if (bp_backend_busy())
-		return false;
-	return (bp_epoch_trim(pool, 0) | bp_pools_trim(pool)) > 0;
-}
-
-static void *from_backend(struct bp_pool *pool, int cpu, unsigned class, bool zero)
-{
-	bool alone = bp_backend_slab_blocks(class) == 1 && bp_class_size(class) > BP_PAGE;
-	if (bp_unlikely(atomic_load_explicit(&pool->passing, memory_order_relaxed)) && pool->heap.whole)
-		alone = true; /* nothing ahead of need */
-	void *p;
-	int tries = 0;
-	while ((p = alone ? bp_backend_one(class, zero, false, &pool->heap) : fill(pool, cpu, class)) == NULL)
-		if (++tries > BP_RECLAIM_TRIES || !reclaim(pool))
-			return out_of_memory();
-	if (!bp_range_has(p)) {
-		add(&pool->passed, 1);
-	} else {
-		if (alone)
-			created(pool, class, 1);
-		add(&pool->counts[class].from_fill, 1);
-	}
-	if (!alone && zero)
-		memset(p, 0, bp_class_size(class));
-	else if (!zero)
-		*bp_mark_of(p) = 0;
-	return p;
-}
-
 /* ---- the entries ---- */
 
 /* This CPU's stack once more: its count of pops had run out, or this is the portable mode, or the thread has moved. */
@@ -378,7 +236,7 @@ void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
 		p = from_cache(pool, cpu, class);
 		if (p == NULL) {
 			give_back(pool);
-			return from_backend(pool, cpu, class, zero);
+			return bp_fill_one(pool, cpu, class, zero);
 		}
 	}
 	if (zero)
@@ -442,39 +300,14 @@ void *bp_pool_acquire_aligned(struct bp_pool *pool, unsigned class, size_t align
 	void *p = bp_watch.on ? NULL : aligned_cached(pool, class, alignment);
 	if (p != NULL)
 		return zero ? memset(p, 0, bp_class_size(class)) : p;
-	int tries = 0;
-	while ((p = bp_backend_one(class, zero, true, &pool->heap)) == NULL)
-		if (++tries > BP_RECLAIM_TRIES || !reclaim(pool))
-			return out_of_memory();
-	if (!bp_range_has(p)) {
-		add(&pool->passed, 1);
-	} else {
-		created(pool, class, 1);
-		add(&pool->counts[class].from_fill, 1);
-	}
-	if (!zero)
-		*bp_mark_of(p) = 0;
-	return p;
+	return bp_fill_aligned(pool, class, zero);
 }
 
 void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero)
 {
 	bp_epoch_poll(pool, -1, 0);
 	give_back(pool);
-	void *p;
-	int tries = 0;
-	while ((p = bp_backend_large(n, alignment, zero, &pool->heap)) == NULL)
-		if (n > PTRDIFF_MAX || ++tries > BP_RECLAIM_TRIES || !reclaim(pool))
-			return out_of_memory();
-	if (!zero)
-		*bp_mark_of(p) = 0;
-	if (!bp_range_has(p)) {
-		add(&pool->passed, 1);
-		return p;
-	}
-	add(&pool->large_acquired, 1);
-	atomic_fetch_add_explicit(&pool->large_bytes, (int64_t)bp_block_capacity(p), memory_order_relaxed);
-	return p;
+	return bp_fill_large(pool, n, alignment, zero);
 }
 
 static void *acquire_unwatched(struct bp_pool *pool, size_t n, bool zero)
@@ -489,7 +322,7 @@ static void *acquire_unwatched(struct bp_pool *pool, size_t n, bool zero)
 		return bp_pool_acquire_large(pool, n, 1, zero);
 	unsigned class = bp_class_of(n);
 	if (passing)
-		return from_backend(pool, -1, class, zero);
+		return bp_fill_one(pool, -1, class, zero);
 	return class < pool->first_class ? pass(pool, n, zero) : bp_pool_acquire_miss(pool, class, zero);
 }
 

@@ -14,14 +14,7 @@ void *bp_pool_acquire_large(struct bp_pool *pool, size_t n, size_t alignment, bo
  * at multiples of it by themselves. */
 void *bp_pool_acquire_aligned(struct bp_pool *pool, unsigned class, size_t alignment, bool zero);
 
-/* Sets how many blocks of the class epochs leave cached, and fetches what is missing to it. How many of them are cached
- * now; where that is fewer, errno is ENOMEM, or ENOTSUP: this class passes through. */
-size_t bp_pool_prefill(struct bp_pool *pool, unsigned class, size_t count);
-
 /* What is cached, in the order of a miss, and nothing new: NULL. For bare pools. */
 void *bp_pool_acquire_cached(struct bp_pool *pool, unsigned class);
-
-/* In the child of a fork. */
-void bp_acquire_child(void);
 
 #endif

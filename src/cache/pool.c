@@ -19,9 +19,9 @@
 #include <sys/single_threaded.h>
 
 #include "cache/account.h"
-#include "cache/acquire.h"
 #include "cache/control.h"
 #include "cache/epoch.h"
+#include "cache/fill.h"
 #include "cache/inherit.h"
 #include "cache/leaks.h"
 #include "cache/options.h"
@@ -106,7 +106,7 @@ static void start_afresh(struct bp_pool *pool)
 	bp_control_child();
 	bp_backend_child();
 	bp_range_child();
-	bp_acquire_child();
+	bp_fill_child();
 	start_pool_afresh(pool);
 	bp_pools_child(start_pool_afresh);
 }

@@ -16,7 +16,7 @@
  *   - No hit, no push on a full stack, no shared or victim operation waits. What enters jemalloc may: a miss that gets
  *     there, and the thread, one at a time, whose slow path gives back what is due.
  *
- * Read next: policy.h, acquire.c, release.c, epoch.c, giveback.c, account.c.
+ * Read next: policy.h, acquire.c, fill.c, release.c, epoch.c, giveback.c, account.c.
  */
 #ifndef BP_CACHE_POOL_H
 #define BP_CACHE_POOL_H

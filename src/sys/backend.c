@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * See backend.h. Arenas, hooks and settings: arena.c; what passes the pool by: pass.c.
+ * See backend.h. Arenas, hooks and settings: arena.c; blocks over the cap: large.c; what passes the pool by: pass.c.
  *
  * Invariants: every call that can take one of jemalloc's mutexes runs under the guard (pass.h); every block of the
  * range has its page table entry before it leaves this file; an arena is always named together with a tcache choice
@@ -16,7 +16,7 @@
  *     between them would be up to 27 times slower (4 KiB aliasing). jemalloc does the same at random, for which each of
  *     its large blocks has a spare page; but then a release could not be checked.
  *
- * Order to read: start, heaps, fills, large blocks, time.
+ * Order to read: start, heaps, fills, time.
  */
 #include "sys/backend.h"
 
@@ -24,13 +24,12 @@
 
 #include "sys/arena.h"
 #include "sys/jemalloc.h"
+#include "sys/large.h"
 #include "sys/pass.h"
 #include "sys/range.h"
 #include "sys/text.h"
 
 enum {
-	ARENAS_MAX = 64,       /* for blocks over the cap: one a CPU, then shared */
-	SMALL_MAX = 14336,     /* jemalloc's largest slab class with 4 KiB pages */
 	JEMALLOC_DECAY_MS = 10000, /* its default */
 	COLOUR_STEP = 256,
 };
@@ -54,8 +53,6 @@ struct batch_packet {
 };
 
 static unsigned pool_arena = BP_NO_ARENA; /* the default pool's */
-static _Atomic unsigned large_arenas[ARENAS_MAX];
-static unsigned large_arena_count = 1;
 static size_t batch_mib[2], purge_mib[3], decay_mib[3], reset_mib[3], flush_mib[2];
 static bool can_batch;
 static bool limited;      /* memory may be refused, as of the start */
@@ -75,7 +72,7 @@ bool bp_backend_busy(void)
 static _Atomic unsigned entered;
 static __thread bool is_in __attribute__((tls_model("initial-exec")));
 
-static bool enter(void)
+bool bp_backend_enter(void)
 {
 	if (!bp_guard_enter())
 		return false;
@@ -84,7 +81,7 @@ static bool enter(void)
 	return true;
 }
 
-static void leave(void)
+void bp_backend_leave(void)
 {
 	atomic_fetch_sub_explicit(&entered, 1, memory_order_relaxed);
 	is_in = false;
@@ -131,7 +128,7 @@ bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 	/* jemalloc starts itself on the first call, and may start threads, whose stacks' bookkeeping comes from here: not
 	 * yet under the guard. */
 	size_t page = bp_arena_setting("arenas.page");
-	if (!enter())
+	if (!bp_backend_enter())
 		return false;
 	size_t length = 2, size;
 	bool wants_pass = page != BP_PAGE || has_reason_to_pass();
@@ -153,11 +150,8 @@ bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 	bool known = je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0;
 	sets_decay = known && (decay == JEMALLOC_DECAY_MS || decay == (ssize_t)decay_ms);
 	pool_arena = wants_pass ? BP_NO_ARENA : bp_arena_create(false);
-	unsigned cpus = bp_os_possible_cpus();
-	large_arena_count = cpus < ARENAS_MAX ? cpus : ARENAS_MAX;
-	for (unsigned i = 0; i < ARENAS_MAX; i++)
-		atomic_store_explicit(&large_arenas[i], BP_NO_ARENA, memory_order_relaxed);
-	leave();
+	bp_large_start(pool_arena);
+	bp_backend_leave();
 	if (decay != (ssize_t)decay_ms)
 		bp_backend_set_decay(decay_ms);
 	*heap = (struct bp_heap){ .arena = pool_arena == BP_NO_ARENA ? 0 : pool_arena, .owner = heap->owner };
@@ -168,10 +162,10 @@ bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 
 bool bp_backend_heap_create(struct bp_heap *heap, int owner)
 {
-	if (!enter())
+	if (!bp_backend_enter())
 		return false;
 	unsigned arena = heap->arena != 0 ? heap->arena : bp_arena_create(false);
-	leave();
+	bp_backend_leave();
 	if (arena == BP_NO_ARENA)
 		return false;
 	heap->arena = arena;
@@ -182,11 +176,11 @@ bool bp_backend_heap_create(struct bp_heap *heap, int owner)
 
 bool bp_backend_heap_drop(struct bp_heap *heap)
 {
-	if (!enter())
+	if (!bp_backend_enter())
 		return false;
 	bp_arena_do(reset_mib, heap->arena);
 	bp_arena_do(purge_mib, heap->arena);
-	leave();
+	bp_backend_leave();
 	for (unsigned class = 0; class < BP_CLASS_COUNT; class++)
 		if (atomic_load_explicit(&heap->holes[class], memory_order_relaxed) != 0)
 			atomic_store_explicit(&heap->holes[class], 0, memory_order_relaxed);
@@ -195,7 +189,7 @@ bool bp_backend_heap_drop(struct bp_heap *heap)
 
 void bp_backend_set_decay(unsigned decay_ms)
 {
-	if (!sets_decay || !enter())
+	if (!sets_decay || !bp_backend_enter())
 		return;
 	ssize_t soon = decay_ms;
 	unsigned arenas = 0;
@@ -205,7 +199,7 @@ void bp_backend_set_decay(unsigned decay_ms)
 	for (unsigned i = 0; i < arenas; i++)
 		if (i != pool_arena)
 			bp_arena_set(i, "dirty_decay_ms", &soon, sizeof(soon)); /* fails where there is none yet */
-	leave();
+	bp_backend_leave();
 }
 
 const char *bp_backend_name(void)
@@ -233,7 +227,7 @@ static void *note(void *p, unsigned class, bool aligned, const struct bp_heap *h
 {
 	if (!bp_range_has(p)) {
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
-	} else if (bp_class_size(class) <= SMALL_MAX) {
+	} else if (bp_class_size(class) <= BP_SMALL_MAX) {
 		bp_range_note_slab(p, class, heap->owner);
 	} else {
 		/* Entries that are looked up aside have no room for it. */
@@ -246,12 +240,12 @@ static void *note(void *p, unsigned class, bool aligned, const struct bp_heap *h
 
 bool bp_backend_aligns(unsigned class, size_t alignment)
 {
-	return alignment <= COLOUR_STEP || bp_class_size(class) <= SMALL_MAX || !has_spare_page;
+	return alignment <= COLOUR_STEP || bp_class_size(class) <= BP_SMALL_MAX || !has_spare_page;
 }
 
 static int alignment_flag(unsigned class)
 {
-	return bp_class_size(class) > SMALL_MAX ? MALLOCX_LG_ALIGN(BP_PAGE_SHIFT) : 0;
+	return bp_class_size(class) > BP_SMALL_MAX ? MALLOCX_LG_ALIGN(BP_PAGE_SHIFT) : 0;
 }
 
 /* As jemalloc has it, which the program's MALLOC_CONF may have changed; asked at a class's first fill. */
@@ -271,10 +265,10 @@ unsigned bp_backend_slab_blocks(unsigned class)
 	unsigned blocks = atomic_load_explicit(&known[class], memory_order_relaxed);
 	if (bp_likely(blocks != 0))
 		return blocks;
-	if (!enter())
+	if (!bp_backend_enter())
 		return bp_classes[class].slab_blocks;
 	blocks = ask_slab_blocks(class);
-	leave();
+	bp_backend_leave();
 	atomic_store_explicit(&known[class], (uint16_t)blocks, memory_order_relaxed);
 	return blocks;
 }
@@ -285,7 +279,7 @@ static size_t fill_holes(void **out, size_t count, unsigned class, struct bp_hea
 {
 	int flags = MALLOCX_ARENA(heap->arena) | MALLOCX_TCACHE_NONE | alignment_flag(class);
 	/* Where memory may be refused jemalloc can't be trusted with a tcache: see bp_pass_begin. */
-	bool mine = bp_class_size(class) <= SMALL_MAX && !limited && !heap->whole &&
+	bool mine = bp_class_size(class) <= BP_SMALL_MAX && !limited && !heap->whole &&
 		    !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
 	if (mine) {
 		unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
@@ -331,7 +325,7 @@ static uint32_t take_holes(struct bp_heap *heap, unsigned class, uint32_t n)
 
 size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap *heap)
 {
-	if (!enter())
+	if (!bp_backend_enter())
 		return 0;
 	unsigned whole = bp_backend_slab_blocks(class);
 	size_t wanted = take_holes(heap, class, (uint32_t)count);
@@ -344,13 +338,13 @@ size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap 
 		got = fill_outside(out, class);
 	for (size_t i = 0; i < got; i++)
 		out[i] = note(out[i], class, false, heap);
-	leave();
+	bp_backend_leave();
 	return got;
 }
 
 void *bp_backend_one(unsigned class, bool zero, bool aligned, struct bp_heap *heap)
 {
-	if (!enter())
+	if (!bp_backend_enter())
 		return NULL;
 	size_t size = bp_class_size(class);
 	int flags = MALLOCX_TCACHE_NONE | alignment_flag(class) | (zero ? MALLOCX_ZERO : 0);
@@ -361,154 +355,40 @@ void *bp_backend_one(unsigned class, bool zero, bool aligned, struct bp_heap *he
 		p = note(page, class, aligned, heap);
 	if (zero && p != page) /* jemalloc's zeroes end where its block does */
 		memset(page + size, 0, (size_t)(p - page));
-	leave();
+	bp_backend_leave();
 	return p;
 }
 
 bool bp_backend_give_back(void *const *blocks, size_t count, unsigned class, struct bp_heap *heap)
 {
-	if (!enter())
+	if (!bp_backend_enter())
 		return false;
 	size_t size = bp_class_size(class);
 	bool mine = size < 1024 && !heap->whole && !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
 	unsigned id = mine ? atomic_load_explicit(&tcache, memory_order_relaxed) : UINT32_MAX;
 	int flags = id != UINT32_MAX ? MALLOCX_TCACHE(id) : MALLOCX_TCACHE_NONE;
 	for (size_t i = 0; i < count; i++) {
-		bool is_paged = size > SMALL_MAX && bp_range_has(blocks[i]);
+		bool is_paged = size > BP_SMALL_MAX && bp_range_has(blocks[i]);
 		if (is_paged)
 			bp_range_forget(blocks[i], BP_PAGE);
 		je_sdallocx(is_paged ? page_of(blocks[i]) : blocks[i], size, flags | alignment_flag(class));
 	}
 	if (mine)
 		atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
-	if (size <= SMALL_MAX)
+	if (size <= BP_SMALL_MAX)
 		atomic_fetch_add_explicit(&heap->holes[class], (uint32_t)count, memory_order_relaxed);
-	leave();
+	bp_backend_leave();
 	return true;
-}
-
-/* ---- blocks over the cap, and odd alignments ---- */
-
-/* Blocks with pages of their own start at a page; those of slabs have the alignment of their class. */
-static int alignment_for(size_t n, size_t alignment)
-{
-	size_t least = n <= SMALL_MAX ? 1 : BP_PAGE;
-	return MALLOCX_LG_ALIGN(__builtin_ctzl(alignment < least ? least : alignment));
-}
-
-/* This CPU's arena, made at first use. */
-static unsigned large_arena(void)
-{
-	_Atomic unsigned *slot = &large_arenas[bp_os_cpu() % large_arena_count];
-	unsigned arena = atomic_load_explicit(slot, memory_order_acquire);
-	if (arena != BP_NO_ARENA)
-		return arena;
-	unsigned made = bp_arena_create(true);
-	if (made == BP_NO_ARENA)
-		return pool_arena;
-	/* Two threads at once: the second arena stays unused; it costs its metadata. */
-	if (atomic_compare_exchange_strong_explicit(slot, &arena, made, memory_order_acq_rel, memory_order_acquire))
-		return made;
-	return arena;
-}
-
-/* alignment: what the program asked for. Blocks aligned to more than a page are never kept, whatever their size: their
- * tag is that of blocks larger than every class. */
-static void note_large(const void *p, size_t usable, size_t alignment, const struct bp_heap *heap)
-{
-	if (!bp_range_has(p))
-		atomic_store_explicit(&bp_range.incomplete, true, memory_order_relaxed);
-	else if (usable > BP_CLASS_SIZE_MAX || alignment > BP_PAGE)
-		bp_range_note_large(p, usable, BP_TAG_HUGE, heap->owner);
-	else if (usable <= SMALL_MAX)
-		bp_range_note_slab(p, bp_class_of(usable), heap->owner);
-	else
-		bp_range_note_large(p, usable, bp_class_of(usable) + 1, heap->owner);
-}
-
-/* This CPU's arena; at a limit, another CPU's may have what this one can't get, or that of the pooled classes, which has all
- * of the range that they ever needed. */
-static void *large_of_default(size_t n, int flags)
-{
-	void *p = je_mallocx(n, flags | MALLOCX_ARENA(large_arena()));
-	for (unsigned i = 0; p == NULL && i < large_arena_count; i++) {
-		unsigned arena = atomic_load_explicit(&large_arenas[i], memory_order_acquire);
-		if (arena != BP_NO_ARENA)
-			p = je_mallocx(n, flags | MALLOCX_ARENA(arena));
-	}
-	return p != NULL ? p : je_mallocx(n, flags | MALLOCX_ARENA(pool_arena));
-}
-
-void *bp_backend_large(size_t n, size_t alignment, bool zero, struct bp_heap *heap)
-{
-	if (!enter())
-		return NULL;
-	int flags = MALLOCX_TCACHE_NONE | alignment_for(n, alignment) | (zero ? MALLOCX_ZERO : 0);
-	n = n < 16 ? 16 : n; /* no block of the range is of the 8-byte class */
-	void *p = NULL;
-	if (heap->whole)
-		p = je_mallocx(n, flags | MALLOCX_ARENA(heap->arena));
-	else if (pool_arena != BP_NO_ARENA)
-		p = large_of_default(n, flags);
-	if (p == NULL && !heap->whole)
-		p = je_mallocx(n, flags);
-	if (p != NULL)
-		note_large(p, je_sallocx(p, 0), alignment, heap);
-	leave();
-	return p;
-}
-
-bool bp_backend_large_free(void *p)
-{
-	if (!enter())
-		return false;
-	if (bp_range_has(p))
-		bp_range_forget(p, BP_PAGE);
-	je_dallocx(p, MALLOCX_TCACHE_NONE);
-	leave();
-	return true;
-}
-
-bool bp_backend_large_resize(void *p, size_t n, struct bp_heap *heap)
-{
-	if (!enter())
-		return false;
-	bool aligned = bp_range_has(p) && bp_range_start_of(p) == BP_TAG_HUGE && je_sallocx(p, 0) <= BP_CLASS_SIZE_MAX;
-	/* The block is what a new one of n bytes would be, or it stays as it was: blocks of slabs can't shrink. */
-	size_t got = je_xallocx(p, n, 0, 0);
-	note_large(p, got, aligned ? 2 * BP_PAGE : 1, heap);
-	leave();
-	return got == je_nallocx(n, alignment_for(n, 1));
-}
-
-/* Even this changes something: the thread's cache of jemalloc's address map. */
-size_t bp_backend_usable(const void *p)
-{
-	if (!bp_guard_enter())
-		return 0;
-	size_t n = je_sallocx((void *)p, 0);
-	bp_guard_leave();
-	return n;
-}
-
-size_t bp_backend_good_aligned_size(size_t n, size_t alignment)
-{
-	return n > PTRDIFF_MAX ? 0 : je_nallocx(n, alignment_for(n, alignment));
-}
-
-size_t bp_backend_good_size(size_t n)
-{
-	return bp_backend_good_aligned_size(n, 1);
 }
 
 /* ---- time ---- */
 
 void bp_backend_purge(struct bp_heap *heap)
 {
-	if (!enter())
+	if (!bp_backend_enter())
 		return;
 	bp_arena_do(purge_mib, heap->arena);
-	leave();
+	bp_backend_leave();
 }
 
 static void flush_tcache(void)
@@ -523,31 +403,27 @@ static void flush_tcache(void)
 
 void bp_backend_decay(void)
 {
-	if (!enter())
+	if (!bp_backend_enter())
 		return;
-	for (unsigned i = 0; i < large_arena_count; i++) {
-		unsigned arena = atomic_load_explicit(&large_arenas[i], memory_order_acquire);
-		if (arena != BP_NO_ARENA)
-			bp_arena_do(decay_mib, arena);
-	}
+	bp_large_decay(decay_mib);
 	flush_tcache();
-	leave();
+	bp_backend_leave();
 }
 
 void bp_backend_decay_all(void)
 {
-	if (!enter())
+	if (!bp_backend_enter())
 		return;
 	bp_arena_do(decay_mib, MALLCTL_ARENAS_ALL);
-	leave();
+	bp_backend_leave();
 }
 
 void bp_backend_trim(void)
 {
-	if (!enter())
+	if (!bp_backend_enter())
 		return;
 	bp_arena_do(purge_mib, MALLCTL_ARENAS_ALL);
-	leave();
+	bp_backend_leave();
 }
 
 void bp_backend_print_stats(void)
@@ -567,7 +443,7 @@ void bp_backend_child(void)
 void bp_backend_stats(struct bp_backend_stats *out)
 {
 	*out = (struct bp_backend_stats){ 0 };
-	if (!enter())
+	if (!bp_backend_enter())
 		return;
 	uint64_t epoch = 1;
 	je_mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch));
@@ -576,5 +452,5 @@ void bp_backend_stats(struct bp_backend_stats *out)
 	out->metadata = bp_arena_setting("stats.metadata");
 	out->resident = bp_arena_setting("stats.resident");
 	out->mapped = bp_arena_setting("stats.mapped");
-	leave();
+	bp_backend_leave();
 }
