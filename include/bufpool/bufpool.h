@@ -172,7 +172,7 @@ BUFPOOL_API size_t bufpool_prefill(struct bufpool *pool, size_t count, size_t n)
 /* ---- time ---- */
 
 /* Does what is due (epochs, giving back) in one bounded step for each pool. Returns the ms until the next call is worth while, -1
- * where nothing is pending. For event loops: a program that makes no other call gives its memory back this way. */
+ * where nothing is pending at that moment: what other threads release later is. For event loops: a program that makes no other call gives its memory back this way. */
 BUFPOOL_API int bufpool_tick(void);
 
 /* Ends the epoch now: what was cached becomes the victim, what was the victim goes back to jemalloc. O(classes x CPUs)

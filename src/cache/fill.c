@@ -145,16 +145,9 @@ static bool reclaim(struct bp_pool *pool)
 	return (bp_epoch_trim(pool, 0) | bp_pools_trim(pool)) > 0;
 }
 
-void *bp_fill_one(struct bp_pool *pool, int cpu, unsigned class, bool zero)
+/* p, fresh, goes out. alone: no other came with it, and it is not yet counted. */
+static void *hand_out(struct bp_pool *pool, unsigned class, void *p, bool alone, bool zero)
 {
-	bool alone = bp_backend_slab_blocks(class) == 1 && bp_class_size(class) > BP_PAGE;
-	if (bp_unlikely(atomic_load_explicit(&pool->passing, memory_order_relaxed)) && pool->heap.whole)
-		alone = true; /* nothing ahead of need */
-	void *p;
-	int tries = 0;
-	while ((p = alone ? bp_backend_one(class, zero, false, &pool->heap) : fill(pool, cpu, class)) == NULL)
-		if (++tries > BP_RECLAIM_TRIES || !reclaim(pool))
-			return out_of_memory();
 	if (!bp_range_has(p)) {
 		add(&pool->passed, 1);
 	} else {
@@ -169,6 +162,19 @@ void *bp_fill_one(struct bp_pool *pool, int cpu, unsigned class, bool zero)
 	return p;
 }
 
+void *bp_fill_one(struct bp_pool *pool, int cpu, unsigned class, bool zero)
+{
+	bool alone = bp_backend_slab_blocks(class) == 1 && bp_class_size(class) > BP_PAGE;
+	if (bp_unlikely(atomic_load_explicit(&pool->passing, memory_order_relaxed)) && pool->heap.whole)
+		alone = true; /* nothing ahead of need */
+	void *p;
+	int tries = 0;
+	while ((p = alone ? bp_backend_one(class, zero, false, &pool->heap) : fill(pool, cpu, class)) == NULL)
+		if (++tries > BP_RECLAIM_TRIES || !reclaim(pool))
+			return out_of_memory();
+	return hand_out(pool, class, p, alone, zero);
+}
+
 void *bp_fill_aligned(struct bp_pool *pool, unsigned class, bool zero)
 {
 	void *p;
@@ -176,15 +182,7 @@ void *bp_fill_aligned(struct bp_pool *pool, unsigned class, bool zero)
 	while ((p = bp_backend_one(class, zero, true, &pool->heap)) == NULL)
 		if (++tries > BP_RECLAIM_TRIES || !reclaim(pool))
 			return out_of_memory();
-	if (!bp_range_has(p)) {
-		add(&pool->passed, 1);
-	} else {
-		created(pool, class, 1);
-		add(&pool->counts[class].from_fill, 1);
-	}
-	if (!zero)
-		*bp_mark_of(p) = 0;
-	return p;
+	return hand_out(pool, class, p, true, zero);
 }
 
 void *bp_fill_large(struct bp_pool *pool, size_t n, size_t alignment, bool zero)
