@@ -3,6 +3,7 @@
  * Who goes on using a pool that is gone, or its blocks: a line and an abort, or under misuse:report a count, and the program
  * goes on.
  */
+#include "crime.h"
 #include "pools_common.h"
 
 #include <bufpool/buf.h>
@@ -34,32 +35,17 @@ static void *by_resize(void *p, size_t n)
 	return bufpool_resize(p, n * 2);
 }
 
-static void release_as(struct stale *s, void *p)
+/* As everything releases, and by a resize. */
+static void release_or_resize(struct stale *s, void *p)
 {
-	void *got = NULL;
+	struct crime c = { .n = s->n, .how = s->how };
 
-	switch (s->how) {
-	case 1:
-		bufpool_release_sized(p, s->n);
-		break;
-	case 2:
-		bufpool_release_wiped(p, 0);
-		break;
-	case 3:
-		bufpool_release_many(&p, 1);
-		break;
-	case 4:
-		bufpool_release_aligned_sized(p, 8, s->n);
-		break;
-	case 5:
-		got = by_resize(p, s->n);
-		break;
-	default:
-		bufpool_release(p);
-	}
-	bufpool_release(got);
+	if (s->how == RELEASE_WAYS)
+		bufpool_release(by_resize(p, s->n));
+	else
+		release_as(&c, p);
 }
-enum { WAYS = 6 };
+enum { WAYS = RELEASE_WAYS + 1 };
 
 static void silently_destroy(struct bufpool *pool)
 {
@@ -83,7 +69,7 @@ static void use_stale_block(void *shared)
 		bufpool_release(p);
 	silently_destroy(pool);
 	s->misuse = t_stats().misuse;
-	release_as(s, t_launder(p));
+	release_or_resize(s, t_launder(p));
 	s->misuse = t_stats().misuse - s->misuse;
 	/* Both pools still serve. */
 	for (int i = 0; i < 1000; i++) {
