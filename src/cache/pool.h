@@ -234,13 +234,9 @@ static inline __attribute__((always_inline)) void bp_pool_release_marked(struct 
 		bp_pool_release_full(pool, p, tag);
 }
 
-/* What is unusual: the class comes from the page table, but the push goes by the class of this thread's last release if
- * that is the same. Otherwise the address of the stack's head would wait for p, for the table, and for what pop read
- * before: 27 cycles from pop to pop instead of 16. The branch predictor guesses what the loads would tell; where classes
- * alternate at random it learns that, and the way is the long one. */
 static inline __attribute__((always_inline)) void bp_pool_release(struct bp_pool *pool, void *p)
 {
-	unsigned tag, hint = bp_thread.hint, same = hint;
+	unsigned tag;
 	if (bp_unlikely(!bp_range_has(p))) {
 		bp_pool_release_outside(pool, p);
 		return;
@@ -249,10 +245,7 @@ static inline __attribute__((always_inline)) void bp_pool_release(struct bp_pool
 		bp_pool_release_elsewhere(pool, p);
 		return;
 	}
-	asm("" : "+r"(same)); /* the compiler is not to see that it equals tag */
-	if (bp_unlikely(tag != hint))
-		bp_thread.hint = same = tag;
-	bp_pool_release_marked(pool, p, same);
+	bp_pool_release_marked(pool, p, tag);
 }
 
 /* The caller says of which class it is. false: it is not, and nothing was done. */

@@ -108,7 +108,6 @@ struct bp_rseq {
 extern struct bp_rseq bp_rseq_unset BP_HIDDEN, bp_rseq_none BP_HIDDEN, bp_rseq_vfork BP_HIDDEN;
 struct bp_thread {
 	struct bp_rseq *rseq;
-	unsigned hint;   /* the tag of the last release; see bp_pool_release */
 	unsigned passed; /* calls that passed through and are not yet added to the pool's count */
 };
 extern __thread struct bp_thread bp_thread BP_HIDDEN __attribute__((tls_model("initial-exec")));

@@ -149,6 +149,7 @@ struct rule {
 	int call;
 	int error;
 	int from, to; /* which of them fail, counted from 1 */
+	bool at_work; /* and none before the program begins its work, of which there may be more than last time */
 };
 
 struct end {
@@ -215,7 +216,7 @@ static void decide(int listener, pid_t pid, const struct rule *rule, struct end 
 			continue;
 		if (question.data.nr == SYS_getppid)
 			end->before_work = end->calls;
-		else if (++end->calls >= rule->from && end->calls <= rule->to)
+		else if (++end->calls >= rule->from && end->calls <= rule->to && (!rule->at_work || end->before_work >= 0))
 			answer = (struct seccomp_notif_resp){.error = -rule->error};
 		answer.id = question.id;
 		ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
@@ -280,7 +281,7 @@ static bool ends_well(const struct rule *rule, const char *name, const char *cal
 
 static void sweep(int call, const char *call_name, int error, const char *name)
 {
-	struct rule rule = {call, error, 0, -1};
+	struct rule rule = {call, error, 0, -1, strcmp(name, "threads") == 0}; /* a start without memory is the one thread's */
 	int jemallocs = 0, first;
 	struct end none;
 
@@ -293,8 +294,7 @@ static void sweep(int call, const char *call_name, int error, const char *name)
 	if (none.status)
 		t_note("%s", none.text);
 	NEED(!none.hung && none.status == 0);
-	/* A start without memory is the one thread's matter. */
-	first = strcmp(name, "threads") ? 1 : none.before_work + 1;
+	first = rule.at_work ? none.before_work + 1 : 1;
 	for (int n = first; n <= none.calls + 2 && t_failures() < 8; n += 1 + none.calls / SAMPLE) {
 		rule.from = rule.to = n;
 		jemallocs += !ends_well(&rule, name, call_name, none.before_work);
