@@ -88,11 +88,25 @@ unsigned bp_account_cpus(struct bp_pool *pool)
 	return n;
 }
 
+/* Read when the first stack is full, not at the start: the files take a tenth of it, and most programs end before. A sandbox
+ * may kill for it: who enters one has it read before (shim/sandbox.c). */
+uint64_t bp_account_memory_limit(void)
+{
+	uint64_t limit = get(&bp_default_pool.memory_limit);
+	if (bp_likely(limit != 0))
+		return limit;
+	if (bp_os_is_confined() || bp_thread.rseq == &bp_rseq_vfork)
+		return UINT64_MAX;
+	limit = bp_os_memory_limit();
+	atomic_store_explicit(&bp_default_pool.memory_limit, limit, memory_order_relaxed);
+	return limit;
+}
+
 uint64_t bp_account_budget(struct bp_pool *pool)
 {
 	uint64_t limit = pool->budget != 0 ? pool->budget : get(&bp_options.budget);
 	if (limit == 0)
-		limit = pool->memory_limit / 8;
+		limit = bp_account_memory_limit() / 8;
 	int64_t now = atomic_load_explicit(&pool->peak, memory_order_relaxed);
 	int64_t last = atomic_load_explicit(&pool->last_peak, memory_order_relaxed);
 	return bp_policy_budget(limit, at_least_0(now > last ? now : last), pool->slabs.cpus) + get(&pool->prefilled_bytes);

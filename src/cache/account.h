@@ -25,6 +25,8 @@ void bp_account_all(struct bp_account *out, struct bp_account_bytes *bytes, stru
 
 /* Bytes that shared level and victim may hold now. */
 uint64_t bp_account_budget(struct bp_pool *pool);
+/* Bytes that the process may hope for. Reads them once; from then on a sandbox may keep the files from being read. */
+uint64_t bp_account_memory_limit(void);
 /* CPUs whose stacks have been used. */
 unsigned bp_account_cpus(struct bp_pool *pool);
 

@@ -5,8 +5,7 @@
  * Start happens on the first call, whoever makes it, possibly before any constructor has run. While it lasts, other
  * threads wait for it, and jemalloc calling back passes through.
  *
- * fork. jemalloc looks after itself (its own handlers run inside ours: bp_pool_start registers after jemalloc's first
- * call). A child of a process with one thread has everything as it was. With more threads, the kernel copies memory while
+ * fork. jemalloc looks after itself; its own handlers run inside ours, which come after its. A child of a process with one thread has everything as it was. With more threads, the kernel copies memory while
  * they run on: a block may be seen in a stack and in the level that it moved to a moment later. Such a child starts with
  * empty caches and gives back what it inherited when it has lived for an epoch (inherit.h); until then that is counted as
  * set aside. Nothing is handed out twice, no lock of the pool is held across the fork, no thread is stopped for it.
@@ -31,6 +30,7 @@
 #include "cache/watch.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
+#include "sys/pass.h"
 
 struct bp_pool bp_default_pool = { .slabs = BP_SLABS_INIT, .heap = { .owner = BP_OWNER_NONE } };
 
@@ -111,16 +111,30 @@ static void start_afresh(struct bp_pool *pool)
 	bp_pools_child(start_pool_afresh);
 }
 
+static bool is_ready(struct bp_pool *pool)
+{
+	return atomic_load_explicit(&pool->state, memory_order_relaxed) == BP_POOL_READY;
+}
+
 static void in_child(void)
 {
 	/* With one thread there is nobody whose operations could have been cut off, except, in a signal handler, this
 	 * thread's own, which it goes on with. */
 	bp_leaks_child();
-	if (!started_alone)
+	if (!started_alone && is_ready(&bp_default_pool))
 		start_afresh(&bp_default_pool);
 	if (!started_alone && _IO_list_resetlock != NULL)
 		_IO_list_resetlock();
 	bp_os_set_signals(signals_before);
+}
+
+void bp_pool_expect_forks(void)
+{
+	static atomic_flag registered = ATOMIC_FLAG_INIT;
+	if (atomic_flag_test_and_set_explicit(&registered, memory_order_relaxed))
+		return;
+	bp_pass_expect_forks();
+	pthread_atfork(before_fork, after_fork, in_child);
 }
 
 static enum bp_percpu_mode wanted_mode(void)
@@ -157,9 +171,6 @@ static bool start(struct bp_pool *pool)
 	pool->cap = atomic_load_explicit(&bp_options.cap, memory_order_relaxed);
 	pool->classes = bp_class_of(pool->cap) + 1;
 	pool->cap = bp_class_size(pool->classes - 1); /* classes are kept or not as a whole */
-	/* Late in the program its sandbox might not let the files be read any more. */
-	if (atomic_load_explicit(&bp_options.budget, memory_order_relaxed) == 0)
-		pool->memory_limit = bp_os_memory_limit();
 	if (!starts_passing())
 		reserve();
 	uint64_t epoch_ms = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
@@ -171,7 +182,7 @@ static bool start(struct bp_pool *pool)
 	usable = usable && mode != BP_PERCPU_PASS;
 	pool->first_class = mode == BP_PERCPU_FALLBACK && !bp_watch.on ? bp_class_of(BP_FALLBACK_SIZE) + 1 : 0;
 	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms, memory_order_relaxed);
-	pthread_atfork(before_fork, after_fork, in_child);
+	bp_pool_expect_forks();
 	return usable;
 }
 
@@ -213,7 +224,6 @@ int bp_pool_open(struct bp_pool *pool)
 {
 	pool->classes = bp_class_of(pool->cap) + 1;
 	pool->cap = bp_class_size(pool->classes - 1);
-	pool->memory_limit = bp_default_pool.memory_limit;
 	pool->usable = bp_default_pool.usable && bp_range.reserved != 0;
 	if (pool->slabs.cpus == 0) {
 		pool->slabs = (struct bp_slabs)BP_SLABS_INIT;
@@ -259,9 +269,11 @@ bool bp_pool_start(struct bp_pool *pool)
 		return true;
 	if (!begins_start(pool, &state)) /* another one may have been there first, just now */
 		return state == BP_POOL_READY || (state == BP_POOL_STARTING && wait_for_start(pool));
+	int saved = errno; /* jemalloc looks for files when it starts */
 	does_not_wait = true;
 	pool->usable = start(pool);
 	bp_pool_set_mode(pool, starts_passing());
+	errno = saved;
 	atomic_store_explicit(&pool->state, BP_POOL_READY, memory_order_release);
 	does_not_wait = false;
 	return true;

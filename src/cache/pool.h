@@ -83,7 +83,7 @@ struct bp_pool {
 	_Atomic uint32_t state;        /* BP_POOL_… */
 	int id;                        /* its number there; the default pool's is 0 */
 	_Atomic bool passing;          /* everything passes through */
-	uint64_t memory_limit;         /* bytes that the process may hope for, as read at start */
+	_Atomic uint64_t memory_limit; /* bytes that the process may hope for: the default pool's; 0: not read yet */
 	bool usable;                   /* what the pool needs could be had, or was not asked for yet */
 	_Atomic uint32_t opened;       /* BP_CACHES_…: asked for at start, or when a pool that passed no longer does */
 	uint64_t budget;               /* bytes that may be cached; 0: as the option says */
@@ -159,6 +159,10 @@ static inline struct bp_level *bp_pool_victim(struct bp_pool *pool, uint32_t epo
 
 /* Starts the pool if nobody has. false: it is being started now, or can't be; the caller passes through. */
 bool bp_pool_start(struct bp_pool *pool) BP_SLOW;
+
+/* Takes the place of its handlers at a fork; the start does so at the latest. Prepare handlers that come later run before
+ * them, and may allocate. */
+void bp_pool_expect_forks(void) BP_SLOW;
 
 /* Opens an instance whose rules are set; the default pool runs. 0, -ENOMEM. */
 int bp_pool_open(struct bp_pool *pool) BP_SLOW;

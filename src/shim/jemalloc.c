@@ -33,12 +33,6 @@ static void configure(void)
 
 void (*const bp_pool_before_start)(void) = configure;
 
-/* Before jemalloc's own constructor, which would start it without the program's configuration. */
-static __attribute__((constructor(101))) void start(void)
-{
-	bp_pool_start(POOL);
-}
-
 BP_EXPORT void *mallocx(size_t n, int flags)
 {
 	size_t alignment;

@@ -23,6 +23,12 @@
 /* The strong definition of what is false elsewhere. */
 bool bp_misuse_lenient = true;
 
+/* All that happens when the shim is loaded: the pool starts with the first call, whoever makes it. */
+static __attribute__((constructor(101))) void expect_forks(void)
+{
+	bp_pool_expect_forks();
+}
+
 static void *no_memory(void)
 {
 	errno = ENOMEM;

@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "cache/account.h"
 #include "shim/shim.h"
 #include "sys/kernel.h"
 
@@ -41,8 +42,6 @@ static inline long answer(long result)
 /* What can only fail, as programs do that ask what there is, confines nobody: no filter, or arguments where none belong. */
 static bool confines(long number, long a, long b, long c)
 {
-	if (bp_thread.rseq == &bp_rseq_vfork)
-		return false;
 	if (number == SYS_prctl)
 		return (int)a == PR_SET_SECCOMP &&
 		       (b == SECCOMP_MODE_STRICT || (b == SECCOMP_MODE_FILTER && c != 0));
@@ -54,10 +53,13 @@ static __attribute__((noinline)) long seccomp_or_prctl(long number, long a, long
 {
 	if (!confines(number, a, b, c))
 		return answer(bp_kernel_call(number, a, b, c, d, e, 0));
-	bp_pool_start(POOL); /* which may not be possible any more afterwards */
-	bp_percpu_confine(POOL->slabs, true);
+	bool whole = bp_thread.rseq != &bp_rseq_vfork;
+	bp_pool_start(POOL); /* neither may be possible any more afterwards */
+	bp_account_memory_limit();
+	if (whole)
+		bp_percpu_confine(POOL->slabs, true);
 	long result = bp_kernel_call(number, a, b, c, d, e, 0);
-	if (result < 0)
+	if (result < 0 && whole)
 		bp_percpu_confine(POOL->slabs, false);
 	return answer(result);
 }

@@ -153,7 +153,7 @@ static __thread bool left_out __attribute__((tls_model("initial-exec")));
 
 static void before_fork(void)
 {
-	left_out = bp_guard.inside;
+	left_out = bp_guard.inside || fork_prepare == NULL;
 	if (!left_out)
 		fork_prepare();
 }
@@ -170,11 +170,25 @@ static void in_child(void)
 		fork_child();
 }
 
+int bp_pass_expect_forks(void)
+{
+	static atomic_flag registered = ATOMIC_FLAG_INIT;
+	if (atomic_flag_test_and_set_explicit(&registered, memory_order_relaxed))
+		return 0;
+	return pthread_atfork(before_fork, after_fork, in_child);
+}
+
+/* What jemalloc calls for pthread_atfork (embed_jemalloc.sh). */
 int bp_jemalloc_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
-	fork_prepare = prepare;
 	fork_parent = parent;
 	fork_child = child;
-	return pthread_atfork(before_fork, after_fork, in_child);
+	fork_prepare = prepare;
+	return bp_pass_expect_forks();
+}
+#else
+int bp_pass_expect_forks(void)
+{
+	return 0; /* it has done so when it was loaded */
 }
 #endif

@@ -55,6 +55,10 @@ void bp_pass_begin(void) BP_HIDDEN __attribute__((cold));
 /* Before the first: whether threads are to have one at all. */
 void bp_pass_start(bool with_tcache) BP_HIDDEN;
 
+/* jemalloc's handlers at a fork take their place now, also where it has not started yet: prepare handlers that come
+ * later run before them, and may allocate. 0, or pthread_atfork's error. */
+int bp_pass_expect_forks(void) BP_HIDDEN;
+
 static inline bool bp_pass_enter(void)
 {
 	if (bp_unlikely(!bp_guard.cached))

@@ -57,6 +57,11 @@ with "$counter:$shim" env BUFPOOL_CONF="stats_print:true,stats_path:$work/stats.
 	grep -q '"misuse": *0[,}]' stats.json && grep -q '"hits": *[1-9]' stats.json
 check 'blocks that come by way of another malloc are in the pool' $?
 
+# ---- the start ----
+
+with "$shim" "$guest" start
+check 'the pool starts with the first call, not when it is loaded' $?
+
 # ---- the environment goes away ----
 
 rm -f stats.json

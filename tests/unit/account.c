@@ -138,8 +138,9 @@ Test(account, the_budget_follows_the_higher_of_two_peaks)
 Test(account, without_an_option_an_eighth_of_the_memory_is_the_limit)
 {
 	u_start(NULL);
-	cr_assert_eq(U_POOL->memory_limit, bp_os_memory_limit());
-	U_POOL->memory_limit = (uint64_t)32 << 30;
+	cr_assert_eq(atomic_load(&U_POOL->memory_limit), 0, "not read before it is asked for");
+	cr_assert_eq(bp_account_memory_limit(), bp_os_memory_limit());
+	atomic_store(&U_POOL->memory_limit, (uint64_t)32 << 30);
 	bp_pool_outside(U_POOL, (int64_t)16 << 30);
 	cr_assert_eq(bp_account_budget(U_POOL), (uint64_t)4 << 30);
 }
