@@ -128,12 +128,13 @@ static void flush(struct bp_pool *pool, int cpu, unsigned class, void *p)
 		return;
 	}
 	void **slots = bp_magazine_slots(magazine);
+	slots[n++] = p; /* the last released, then those before it: blocks released in order stand in order */
 	if (cpu >= 0) {
 		unsigned capacity = bp_slab_of(pool->slabs, cpu)->cpu.classes[class].capacity;
-		n = bp_percpu_pop_batch(slots, bp_policy_flush(class, capacity), pool->slabs, cpu, class);
-		add(&pool->counts[class].cpu_out, n);
+		size_t popped = bp_percpu_pop_batch(slots + n, bp_policy_flush(class, capacity), pool->slabs, cpu, class);
+		add(&pool->counts[class].cpu_out, popped);
+		n += popped;
 	}
-	slots[n++] = p;
 	bp_magazine_set_count(magazine, (uint32_t)n);
 	if (bp_policy_sorts(class))
 		bp_magazine_sort(magazine);

@@ -164,7 +164,8 @@ static void reverse(void **slots, uint32_t n)
 	}
 }
 
-static void insert(void **slots, uint32_t n)
+/* false: not done, there would have been more than `moves` to make. */
+static bool insert(void **slots, uint32_t n, uint32_t moves)
 {
 	for (uint32_t i = 1; i < n; i++) {
 		void *p = slots[i];
@@ -172,7 +173,11 @@ static void insert(void **slots, uint32_t n)
 		for (; place > 0 && (uintptr_t)slots[place - 1] < (uintptr_t)p; place--)
 			slots[place] = slots[place - 1];
 		slots[place] = p;
+		if (i - place > moves)
+			return false;
+		moves -= i - place;
 	}
+	return true;
 }
 
 /* Divides what lies between the least and the most into equal parts and puts the blocks in the order of those: one step of
@@ -198,8 +203,8 @@ static void spread(void **slots, uint32_t n)
 		slots[place[(most - (uintptr_t)from[i]) >> shift]++] = from[i];
 }
 
-/* As programs release in order, or in the reverse of it, mostly: turned round where most go up, insertion does the rest.
- * Where there is no order, it would take 1 000 ns for a row; with the first step 390. */
+/* As programs release in order, or in the reverse of it, mostly: turned round where most go up, insertion does the rest with a
+ * few moves. Where there is no order it would take 1 000 ns for a row; with the first step 450. */
 void bp_magazine_sort(uint32_t m)
 {
 	void **slots = rows[m];
@@ -208,11 +213,12 @@ void bp_magazine_sort(uint32_t m)
 		up += (uintptr_t)slots[i - 1] < (uintptr_t)slots[i];
 	if (up > n / 2) {
 		reverse(slots, n);
-		up = n - up;
+		up = n - 1 - up;
 	}
-	if (up > n / 4)
-		spread(slots, n);
-	insert(slots, n);
+	if (up == 0 || insert(slots, n, 2 * n))
+		return;
+	spread(slots, n);
+	insert(slots, n, UINT32_MAX);
 }
 
 static uint64_t head_of(uint64_t old, uint32_t top)
