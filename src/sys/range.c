@@ -60,6 +60,9 @@ bool bp_range_start(size_t wish, bool with_huge)
 			bp_os_unmap(base, bytes);
 			continue;
 		}
+		/* A system may give huge pages unasked (Debian's does), and would fill again what is given back in part. */
+		bp_os_huge(base, bytes, false);
+		bp_os_huge(table, table_bytes, false);
 		bp_range.base = base;
 		bp_range.table = (_Atomic uint32_t *)(table + TABLE_SKEW);
 		bp_range.reserved = bytes;
