@@ -110,4 +110,14 @@ BUFPOOL_API void bufpool_buf_release(struct bufpool_buf *b);
 #ifdef __cplusplus
 }
 #endif
+
+/* Where a buffer acquires its block, for the leak report: see bufpool/sites.h. */
+#if defined(__GNUC__) && !defined(BUFPOOL_NO_MACROS)
+#define bufpool_buf_reserve(...) BUFPOOL_SITE_((bufpool_buf_reserve)(__VA_ARGS__))
+#define bufpool_buf_extend(...) BUFPOOL_SITE_((bufpool_buf_extend)(__VA_ARGS__))
+#define bufpool_buf_append(...) BUFPOOL_SITE_((bufpool_buf_append)(__VA_ARGS__))
+#define bufpool_buf_printf(...) BUFPOOL_SITE_((bufpool_buf_printf)(__VA_ARGS__))
+#define bufpool_buf_vprintf(...) BUFPOOL_SITE_((bufpool_buf_vprintf)(__VA_ARGS__))
+#define bufpool_buf_cstr(...) BUFPOOL_SITE_((bufpool_buf_cstr)(__VA_ARGS__))
+#endif
 #endif

@@ -82,4 +82,11 @@ BUFPOOL_API BUFPOOL_NONNULL(1) BUFPOOL_NODISCARD struct bufpool_bytes bufpool_by
 #ifdef __cplusplus
 }
 #endif
+
+/* Where bytes acquire their block, for the leak report: see bufpool/sites.h. */
+#if defined(__GNUC__) && !defined(BUFPOOL_NO_MACROS)
+#define bufpool_bytes_copy(...) BUFPOOL_SITE_((bufpool_bytes_copy)(__VA_ARGS__))
+#define bufpool_bytes_freeze(...) BUFPOOL_SITE_((bufpool_bytes_freeze)(__VA_ARGS__))
+#define bufpool_bytes_sub(...) BUFPOOL_SITE_((bufpool_bytes_sub)(__VA_ARGS__))
+#endif
 #endif

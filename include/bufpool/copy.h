@@ -85,4 +85,10 @@ BUFPOOL_API BUFPOOL_NODISCARD int bufpool_copy_all(uint64_t *done, int out, int 
 #ifdef __cplusplus
 }
 #endif
+
+/* Where a copy acquires its buffer, for the leak report: see bufpool/sites.h. */
+#if defined(__GNUC__) && !defined(BUFPOOL_NO_MACROS)
+#define bufpool_copy_step(...) BUFPOOL_SITE_((bufpool_copy_step)(__VA_ARGS__))
+#define bufpool_copy_all(...) BUFPOOL_SITE_((bufpool_copy_all)(__VA_ARGS__))
+#endif
 #endif

@@ -85,4 +85,10 @@ BUFPOOL_API BUFPOOL_NONNULL(1) BUFPOOL_NODISCARD struct bufpool_vec bufpool_vec_
 #ifdef __cplusplus
 }
 #endif
+
+/* Where a vector acquires its blocks, for the leak report: see bufpool/sites.h. */
+#if defined(__GNUC__) && !defined(BUFPOOL_NO_MACROS)
+#define bufpool_vec_add(...) BUFPOOL_SITE_((bufpool_vec_add)(__VA_ARGS__))
+#define bufpool_vec_push(...) BUFPOOL_SITE_((bufpool_vec_push)(__VA_ARGS__))
+#endif
 #endif

@@ -8,6 +8,7 @@
  * What is unusual: of priv_ the first word is the pool, the second what the pool is to learn when the buffer ends: twice
  * the most that it held, plus one if it had to be copied. Both are zero in zeroed memory.
  */
+#define BUFPOOL_NO_MACROS /* the functions themselves are defined here */
 #include "bufpool/buf.h"
 
 #include <errno.h>

@@ -20,6 +20,7 @@
  * A record that is found not to contain the part is one that was released, and the structure a copy of a released one:
  * its second word then is the mark of a released block, NULL, or another record's block.
  */
+#define BUFPOOL_NO_MACROS /* the functions themselves are defined here */
 #include "bufpool/bytes.h"
 
 #include <errno.h>

@@ -10,6 +10,7 @@
  * which then report the error or the end in their own words; files under /proc are "empty" for copy_file_range. And the
  * end of the input isn't remembered: the step after it reads again, as read(2) would.
  */
+#define BUFPOOL_NO_MACROS /* the functions themselves are defined here */
 #include "bufpool/copy.h"
 
 #include <errno.h>

@@ -6,6 +6,7 @@
  * begins. Invariants: iov points into the first array, at the first entry that is not spent; starts[i] belongs to
  * iov[i] and is what is released, never iov_base. An empty vector keeps its array and begins again at its front.
  */
+#define BUFPOOL_NO_MACROS /* the functions themselves are defined here */
 #include "bufpool/vec.h"
 
 #include <errno.h>

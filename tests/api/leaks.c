@@ -8,6 +8,7 @@
 
 #include <bufpool/buf.h>
 #include <bufpool/bytes.h>
+#include <bufpool/vec.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
@@ -71,6 +72,43 @@ Test(leaks, S23_many_at_once_are_one_place)
 	cr_assert_eq(got, 30);
 	cr_assert(t_lists(t_leaks(""), place), "%s", t_leaks(""));
 	bufpool_release_many(out, 30);
+	cr_assert(t_lists(t_leaks(""), "out: 0 bytes"), "%s", t_leaks(""));
+}
+
+/* Is something listed under that line of this file? */
+static void expect_line(int line, const char *what)
+{
+	char place[128];
+
+	snprintf(place, sizeof(place), ": %s:%d;", __FILE__, line);
+	cr_assert(t_lists(t_leaks(""), place), "%s, line %d\n%s", what, line, t_leaks(""));
+}
+
+#define EXPECT_LINE(call) \
+	do { int got_ = (call); cr_assert_geq(got_, 0); expect_line(__LINE__, #call); } while (0)
+
+Test(leaks, S23_what_buffers_bytes_and_vectors_hold_is_named_by_the_line_that_acquired_it)
+{
+	static char text[9000];
+	struct bufpool_bytes bytes, part, frozen;
+	struct bufpool_vec v = BUFPOOL_VEC_INIT;
+	struct bufpool_buf b = BUFPOOL_BUF_INIT;
+	void *more;
+
+	EXPECT_LINE(bufpool_buf_append(&b, text, 100));
+	EXPECT_LINE(bufpool_buf_reserve(&b, sizeof(text)));
+	more = bufpool_buf_extend(&b, 40000); expect_line(__LINE__, "extend");
+	cr_assert_not_null(more);
+	bufpool_buf_release(&b);
+	EXPECT_LINE(bufpool_buf_printf(&b, "%5000d", 1));
+	EXPECT_LINE(bufpool_bytes_copy(&bytes, text, sizeof(text)));
+	EXPECT_LINE(bufpool_bytes_sub(&part, &bytes, 10, 50));
+	EXPECT_LINE(bufpool_vec_add(&v, 3000));
+	cr_assert_eq(bufpool_bytes_freeze(&frozen, &b), 0);
+	bufpool_bytes_release(&frozen);
+	bufpool_bytes_release(&part);
+	bufpool_bytes_release(&bytes);
+	bufpool_vec_release(&v);
 	cr_assert(t_lists(t_leaks(""), "out: 0 bytes"), "%s", t_leaks(""));
 }
 
