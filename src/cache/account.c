@@ -5,8 +5,12 @@
  */
 #include "cache/account.h"
 
+#include <sched.h>
+
 #include "cache/options.h"
 #include "cache/policy.h"
+
+enum { SETTLE_MS = 100 }; /* for a reader: what takes longer is this thread, below a signal handler */
 
 static uint64_t get(_Atomic uint64_t *counter)
 {
@@ -88,18 +92,34 @@ unsigned bp_account_cpus(struct bp_pool *pool)
 	return n;
 }
 
+static _Atomic unsigned readers; /* threads that may be reading the limit */
+
 /* Read when the first stack is full, not at the start: the files take a tenth of it, and most programs end before. A sandbox
- * may kill for it: who enters one has it read before (shim/sandbox.c). */
+ * may kill for it: who enters one settles it before (shim/sandbox.c). */
 uint64_t bp_account_memory_limit(void)
 {
 	uint64_t limit = get(&bp_default_pool.memory_limit);
 	if (bp_likely(limit != 0))
 		return limit;
-	if (bp_os_is_confined() || bp_thread.rseq == &bp_rseq_vfork)
-		return UINT64_MAX;
-	limit = bp_os_memory_limit();
-	atomic_store_explicit(&bp_default_pool.memory_limit, limit, memory_order_relaxed);
+	/* Sequentially consistent: whoever settles sees the reader, or the reader sees what was read. */
+	atomic_fetch_add(&readers, 1);
+	limit = atomic_load(&bp_default_pool.memory_limit);
+	if (limit == 0 && (bp_os_is_confined() || bp_thread.rseq == &bp_rseq_vfork)) {
+		limit = UINT64_MAX;
+	} else if (limit == 0) {
+		limit = bp_os_memory_limit();
+		atomic_store(&bp_default_pool.memory_limit, limit);
+	}
+	atomic_fetch_sub(&readers, 1);
 	return limit;
+}
+
+void bp_account_settle(void)
+{
+	uint64_t end = bp_os_now_ms() + SETTLE_MS;
+	bp_account_memory_limit();
+	while (atomic_load(&readers) != 0 && bp_os_now_ms() < end)
+		sched_yield();
 }
 
 uint64_t bp_account_budget(struct bp_pool *pool)
@@ -114,6 +134,7 @@ uint64_t bp_account_budget(struct bp_pool *pool)
 
 void bp_account_child(struct bp_pool *pool)
 {
+	atomic_store_explicit(&readers, 0, memory_order_relaxed);
 	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
 		struct bp_counts *c = &pool->counts[class];
 		struct bp_account now;

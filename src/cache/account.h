@@ -25,8 +25,10 @@ void bp_account_all(struct bp_account *out, struct bp_account_bytes *bytes, stru
 
 /* Bytes that shared level and victim may hold now. */
 uint64_t bp_account_budget(struct bp_pool *pool);
-/* Bytes that the process may hope for. Reads them once; from then on a sandbox may keep the files from being read. */
+/* Bytes that the process may hope for, read from files when it is first asked. */
 uint64_t bp_account_memory_limit(void);
+/* It is known now, and no thread is reading those files any more, nor will. */
+void bp_account_settle(void);
 /* CPUs whose stacks have been used. */
 unsigned bp_account_cpus(struct bp_pool *pool);
 

@@ -54,10 +54,11 @@ static __attribute__((noinline)) long seccomp_or_prctl(long number, long a, long
 	if (!confines(number, a, b, c))
 		return answer(bp_kernel_call(number, a, b, c, d, e, 0));
 	bool whole = bp_thread.rseq != &bp_rseq_vfork;
-	bp_pool_start(POOL); /* neither may be possible any more afterwards */
-	bp_account_memory_limit();
-	if (whole)
+	bp_pool_start(POOL); /* which may not be possible any more afterwards */
+	if (whole) {
+		bp_account_settle();
 		bp_percpu_confine(POOL->slabs, true);
+	}
 	long result = bp_kernel_call(number, a, b, c, d, e, 0);
 	if (result < 0 && whole)
 		bp_percpu_confine(POOL->slabs, false);
