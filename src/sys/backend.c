@@ -9,7 +9,9 @@
  * What is unusual
  *   - experimental.batch_alloc fills from fresh slabs only. bp_heap.holes counts, for each class, the blocks given back and not
  *     yet taken again; while it is not zero a fill goes through an explicit tcache, which takes holes first.
- *   - The explicit tcache is not thread-safe: try-lock, or do without it.
+ *   - The explicit tcache is not thread-safe: try-lock, or do without it. It is made when holes or the number of blocks
+ *     that were fetched one by one are worth what it costs.
+ *   - The start asks jemalloc nothing if it can be helped: see arena.c.
  *   - Nothing here decays by itself in the arena of the pooled classes: bp_backend_purge does, when the pool says so.
  *   - Blocks with pages of their own are always asked for page-aligned, and handed out at a place within the first page that
  *     follows from its number (colour): if all began at a page, they would share a few sets of the cache, and memcpy
@@ -32,11 +34,12 @@
 enum {
 	JEMALLOC_DECAY_MS = 10000, /* its default */
 	COLOUR_STEP = 256,
+	SINGLES = 1024, /* blocks fetched one by one at which the explicit tcache pays: 100 us, and 17 ns less for each */
 };
 
 /* How the embedded jemalloc is set up; MALLOC_CONF overrules it. No caches of its own for threads that don't ask (pass.h).
  * Four pages where a slab would be one (two for 16 bytes, which then has all the blocks that a slab may have): each slab
- * costs 128 bytes for ever, and some hundred instructions. */
+ * costs 128 bytes for ever, and some hundred instructions. See plain_slab_blocks. */
 #define PRESET "tcache:false,slab_sizes:1-16:2|17-32:4|49-64:4|113-128:4|225-256:4|449-512:4|897-1024:4|1793-2048:4"
 
 /* jemalloc starts itself when it is loaded, and reads this then. */
@@ -53,11 +56,14 @@ struct batch_packet {
 };
 
 static unsigned pool_arena = BP_NO_ARENA; /* the default pool's */
-static size_t batch_mib[2], purge_mib[3], decay_mib[3], reset_mib[3], flush_mib[2];
-static bool can_batch;
+static size_t batch_mib[2];
+static bool plain;        /* nobody but us has set jemalloc up: what follows need not be asked */
+static bool configured;   /* by the program's own malloc_conf */
+static bool can_batch = true;
+static bool has_spare_page = true; /* jemalloc's large blocks have one */
+static bool sets_decay = true; /* the user has not said how long pages may lie */
+static bool decays_so;    /* jemalloc has been told from the beginning */
 static bool limited;      /* memory may be refused, as of the start */
-static bool has_spare_page; /* jemalloc's large blocks have one */
-static bool sets_decay; /* the user has not said how long pages may lie */
 
 static _Atomic unsigned tcache = UINT32_MAX; /* the explicit one; UINT32_MAX: none */
 static atomic_flag tcache_taken = ATOMIC_FLAG_INIT;
@@ -119,40 +125,42 @@ void bp_backend_configure(const char *configuration, void (*message)(void *ctx, 
 	bp_text_add(&t, ",dirty_decay_ms:");
 	bp_text_number(&t, decay_ms);
 	bp_text_add(&t, "," PRESET);
-	je_malloc_conf = configuration != NULL ? configuration : preset;
+	configured = configuration != NULL;
+	decays_so = !configured;
+	je_malloc_conf = configured ? configuration : preset;
 	je_malloc_message = message;
+}
+
+/* What the start must know, where it is not plain. */
+static void ask(unsigned decay_ms, bool *wants_pass)
+{
+	size_t length = 2, size = sizeof(ssize_t);
+	ssize_t decay = 0;
+	*wants_pass = bp_arena_setting("arenas.page") != BP_PAGE || has_reason_to_pass();
+	has_spare_page = bp_arena_setting_is("opt.cache_oblivious");
+	can_batch = je_mallctlnametomib("experimental.batch_alloc", batch_mib, &length) == 0 && length == 2;
+	bool known = je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0;
+	sets_decay = known && (decay == JEMALLOC_DECAY_MS || decay == (ssize_t)decay_ms);
+	decays_so = decay == (ssize_t)decay_ms;
 }
 
 bool bp_backend_start(struct bp_heap *heap, unsigned decay_ms)
 {
 	/* jemalloc starts itself on the first call, and may start threads, whose stacks' bookkeeping comes from here: not
 	 * yet under the guard. */
-	size_t page = bp_arena_setting("arenas.page");
+	bool wants_pass = false;
+	plain = bp_arena_is_plain(configured);
 	if (!bp_backend_enter())
 		return false;
-	size_t length = 2, size;
-	bool wants_pass = page != BP_PAGE || has_reason_to_pass();
 	const char *settings = bp_os_environment("MALLOC_CONF");
 	limited = bp_os_is_limited();
 	bp_pass_start(settings == NULL || strstr(settings, "tcache:false") == NULL);
-	has_spare_page = bp_arena_setting_is("opt.cache_oblivious");
-	can_batch = je_mallctlnametomib("experimental.batch_alloc", batch_mib, &length) == 0 && length == 2;
-	length = 3;
-	je_mallctlnametomib("arena.0.purge", purge_mib, &length);
-	length = 3;
-	je_mallctlnametomib("arena.0.decay", decay_mib, &length);
-	length = 3;
-	je_mallctlnametomib("arena.0.reset", reset_mib, &length);
-	length = 2;
-	je_mallctlnametomib("tcache.flush", flush_mib, &length);
-	ssize_t decay = 0;
-	size = sizeof(decay);
-	bool known = je_mallctl("opt.dirty_decay_ms", &decay, &size, NULL, 0) == 0;
-	sets_decay = known && (decay == JEMALLOC_DECAY_MS || decay == (ssize_t)decay_ms);
+	if (!plain)
+		ask(decay_ms, &wants_pass);
 	pool_arena = wants_pass ? BP_NO_ARENA : bp_arena_create(false);
 	bp_large_start(pool_arena);
 	bp_backend_leave();
-	if (decay != (ssize_t)decay_ms)
+	if (!decays_so)
 		bp_backend_set_decay(decay_ms);
 	*heap = (struct bp_heap){ .arena = pool_arena == BP_NO_ARENA ? 0 : pool_arena, .owner = heap->owner };
 	return pool_arena != BP_NO_ARENA;
@@ -178,8 +186,8 @@ bool bp_backend_heap_drop(struct bp_heap *heap)
 {
 	if (!bp_backend_enter())
 		return false;
-	bp_arena_do(reset_mib, heap->arena);
-	bp_arena_do(purge_mib, heap->arena);
+	bp_arena_do(BP_ARENA_RESET, heap->arena);
+	bp_arena_do(BP_ARENA_PURGE, heap->arena);
 	bp_backend_leave();
 	for (unsigned class = 0; class < BP_CLASS_COUNT; class++)
 		if (atomic_load_explicit(&heap->holes[class], memory_order_relaxed) != 0)
@@ -248,6 +256,14 @@ static int alignment_flag(unsigned class)
 	return bp_class_size(class) > BP_SMALL_MAX ? MALLOCX_LG_ALIGN(BP_PAGE_SHIFT) : 0;
 }
 
+/* By PRESET. */
+static unsigned plain_slab_blocks(unsigned class)
+{
+	size_t size = bp_class_size(class);
+	bool is_longer = bp_classes[class].slab_pages == 1 && size >= 16 && size <= 2048;
+	return bp_classes[class].slab_blocks * (!is_longer ? 1 : size == 16 ? 2 : 4);
+}
+
 /* As jemalloc has it, which the program's MALLOC_CONF may have changed; asked at a class's first fill. */
 static unsigned ask_slab_blocks(unsigned class)
 {
@@ -262,6 +278,8 @@ static unsigned ask_slab_blocks(unsigned class)
 unsigned bp_backend_slab_blocks(unsigned class)
 {
 	static _Atomic uint16_t known[BP_CLASS_COUNT]; /* whoever asks gets the same answer */
+	if (bp_likely(plain))
+		return plain_slab_blocks(class);
 	unsigned blocks = atomic_load_explicit(&known[class], memory_order_relaxed);
 	if (bp_likely(blocks != 0))
 		return blocks;
@@ -273,13 +291,21 @@ unsigned bp_backend_slab_blocks(unsigned class)
 	return blocks;
 }
 
-/* Holes: through the explicit tcache where nobody else has it, else one by one. It never has blocks of an arena that may
- * be dropped. */
-static size_t fill_holes(void **out, size_t count, unsigned class, struct bp_heap *heap)
+/* Is the explicit tcache worth having? Its first creation costs what the start has spared (arena.c). */
+static bool pays(size_t count, bool holes)
+{
+	static _Atomic size_t singles;
+	return holes || atomic_load_explicit(&tcache, memory_order_relaxed) != UINT32_MAX ||
+	       atomic_fetch_add_explicit(&singles, count, memory_order_relaxed) >= SINGLES;
+}
+
+/* One by one, where it is nobody else's and pays through the explicit tcache. It never has blocks of an arena that may be
+ * dropped. */
+static size_t fill_singly(void **out, size_t count, unsigned class, struct bp_heap *heap, bool holes)
 {
 	int flags = MALLOCX_ARENA(heap->arena) | MALLOCX_TCACHE_NONE | alignment_flag(class);
 	/* Where memory may be refused jemalloc can't be trusted with a tcache: see bp_pass_begin. */
-	bool mine = bp_class_size(class) <= BP_SMALL_MAX && !limited && !heap->whole &&
+	bool mine = bp_class_size(class) <= BP_SMALL_MAX && !limited && !heap->whole && pays(count, holes) &&
 		    !atomic_flag_test_and_set_explicit(&tcache_taken, memory_order_acquire);
 	if (mine) {
 		unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
@@ -299,6 +325,8 @@ static size_t fill_holes(void **out, size_t count, unsigned class, struct bp_hea
 static size_t fill_fresh(void **out, size_t count, unsigned class, struct bp_heap *heap)
 {
 	struct batch_packet packet = { out, count, bp_class_size(class), MALLOCX_ARENA(heap->arena) | MALLOCX_TCACHE_NONE };
+	if (bp_likely(plain))
+		return bp_arena_batch(out, count, packet.size, packet.flags);
 	size_t got = 0, size = sizeof(got);
 	if (je_mallctlbymib(batch_mib, 2, &got, &size, &packet, sizeof(packet)) != 0)
 		return 0;
@@ -333,7 +361,7 @@ size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap 
 	if (wanted == 0 && can_batch && whole > 1 && count >= whole)
 		got = fill_fresh(out, count - count % whole, class, heap);
 	if (got == 0)
-		got = fill_holes(out, wanted == 0 ? count : wanted, class, heap);
+		got = fill_singly(out, wanted == 0 ? count : wanted, class, heap, wanted != 0);
 	if (got == 0 && !heap->whole)
 		got = fill_outside(out, class);
 	for (size_t i = 0; i < got; i++)
@@ -387,7 +415,7 @@ void bp_backend_purge(struct bp_heap *heap)
 {
 	if (!bp_backend_enter())
 		return;
-	bp_arena_do(purge_mib, heap->arena);
+	bp_arena_do(BP_ARENA_PURGE, heap->arena);
 	bp_backend_leave();
 }
 
@@ -397,7 +425,7 @@ static void flush_tcache(void)
 		return;
 	unsigned id = atomic_load_explicit(&tcache, memory_order_relaxed);
 	if (id != UINT32_MAX)
-		je_mallctlbymib(flush_mib, 2, NULL, NULL, &id, sizeof(id));
+		je_mallctl("tcache.flush", NULL, NULL, &id, sizeof(id));
 	atomic_flag_clear_explicit(&tcache_taken, memory_order_release);
 }
 
@@ -405,7 +433,7 @@ void bp_backend_decay(void)
 {
 	if (!bp_backend_enter())
 		return;
-	bp_large_decay(decay_mib);
+	bp_large_decay();
 	flush_tcache();
 	bp_backend_leave();
 }
@@ -414,7 +442,7 @@ void bp_backend_decay_all(void)
 {
 	if (!bp_backend_enter())
 		return;
-	bp_arena_do(decay_mib, MALLCTL_ARENAS_ALL);
+	bp_arena_do(BP_ARENA_DECAY, MALLCTL_ARENAS_ALL);
 	bp_backend_leave();
 }
 
@@ -422,7 +450,7 @@ void bp_backend_trim(void)
 {
 	if (!bp_backend_enter())
 		return;
-	bp_arena_do(purge_mib, MALLCTL_ARENAS_ALL);
+	bp_arena_do(BP_ARENA_PURGE, MALLCTL_ARENAS_ALL);
 	bp_backend_leave();
 }
 

@@ -32,4 +32,12 @@
 #define je_mallctlnametomib bp_je_mallctlnametomib
 #define je_mallctlbymib bp_je_mallctlbymib
 
+/* Inner ones, whose names begin so in jemalloc itself: see arena.c. */
+#define je_je_arena_decay_ms_set bp_je_arena_decay_ms_set
+#define je_je_arena_init bp_je_arena_init
+#define je_je_arena_retain_grow_limit_get_set bp_je_arena_retain_grow_limit_get_set
+#define je_je_batch_alloc bp_je_batch_alloc
+#define je_je_narenas_total_get bp_je_narenas_total_get
+#define je_je_tsd_tls bp_je_tsd_tls
+
 #endif

@@ -11,7 +11,10 @@
 #include "sys/pass.h"
 #include "sys/range.h"
 
-enum { ARENAS_MAX = 64 /* one a CPU, then shared */ };
+enum {
+	ARENAS_MAX = 64, /* one a CPU, then shared */
+	FIRST_BYTES = 128 << 10,
+};
 
 static unsigned pool_arena = BP_NO_ARENA; /* the default pool's */
 static _Atomic unsigned arenas[ARENAS_MAX];
@@ -26,12 +29,12 @@ void bp_large_start(unsigned arena_of_pool)
 		atomic_store_explicit(&arenas[i], BP_NO_ARENA, memory_order_relaxed);
 }
 
-void bp_large_decay(size_t *mib)
+void bp_large_decay(void)
 {
 	for (unsigned i = 0; i < arena_count; i++) {
 		unsigned arena = atomic_load_explicit(&arenas[i], memory_order_acquire);
 		if (arena != BP_NO_ARENA)
-			bp_arena_do(mib, arena);
+			bp_arena_do(BP_ARENA_DECAY, arena);
 	}
 }
 
@@ -40,6 +43,15 @@ static int alignment_for(size_t n, size_t alignment)
 {
 	size_t least = n <= BP_SMALL_MAX ? 1 : BP_PAGE;
 	return MALLOCX_LG_ALIGN(__builtin_ctzl(alignment < least ? least : alignment));
+}
+
+/* Is this among the first few bytes? They come from the arena that is there: an arena costs 40 us and 23 pages, and most
+ * programs in C++ have one such block, for ever (72 KB that libstdc++ keeps for exceptions without memory). */
+static bool is_first(size_t n)
+{
+	static _Atomic size_t first;
+	return n <= FIRST_BYTES && atomic_load_explicit(&first, memory_order_relaxed) <= FIRST_BYTES - n &&
+	       atomic_fetch_add_explicit(&first, n, memory_order_relaxed) <= FIRST_BYTES - n;
 }
 
 /* This CPU's arena, made at first use. */
@@ -76,7 +88,7 @@ static void note_large(const void *p, size_t usable, size_t alignment, const str
  * of the range that they ever needed. */
 static void *large_of_default(size_t n, int flags)
 {
-	void *p = je_mallocx(n, flags | MALLOCX_ARENA(own_arena()));
+	void *p = je_mallocx(n, flags | MALLOCX_ARENA(is_first(n) ? pool_arena : own_arena()));
 	for (unsigned i = 0; p == NULL && i < arena_count; i++) {
 		unsigned arena = atomic_load_explicit(&arenas[i], memory_order_acquire);
 		if (arena != BP_NO_ARENA)

@@ -16,7 +16,6 @@ bool bp_backend_enter(void);
 void bp_backend_leave(void);
 
 void bp_large_start(unsigned arena_of_pool);
-/* mib: of "arena.0.decay". */
-void bp_large_decay(size_t *mib);
+void bp_large_decay(void);
 
 #endif

@@ -322,6 +322,15 @@ const char *bp_os_environment(const char *name)
 	return NULL;
 }
 
+bool bp_os_is_link(const char *path)
+{
+	char first;
+	int saved = errno;
+	bool is = syscall(SYS_readlinkat, AT_FDCWD, path, &first, sizeof(first)) >= 0;
+	errno = saved;
+	return is;
+}
+
 bool bp_os_program(char *name, size_t size, unsigned which)
 {
 	char link[512];

@@ -69,6 +69,7 @@ const char *bp_os_environment(const char *name);
 /* The last part of this program's name: 0, of the file that runs; 1, of what was asked to run (a script has both). false:
  * there is no such name, or it does not fit. */
 bool bp_os_program(char *name, size_t size, unsigned which);
+bool bp_os_is_link(const char *path);
 /* Reads a small file whole (NUL added). Returns the bytes, -1 where it can't be read. Of a file that isn't there nothing is
  * written: most processes have none, and the page of `text` would be their price. */
 long bp_os_read_file(char *text, size_t size, const char *path);

@@ -43,6 +43,42 @@ static size_t least_alignment(unsigned class)
 	return size % BP_PAGE == 0 ? BP_PAGE : size < 16 ? 8 : 16;
 }
 
+static int64_t asked(const char *name, size_t size)
+{
+	int64_t value = 0;
+	cr_assert_eq(bp_jemalloc_mallctl(name, &value, &size, NULL, 0), 0, "%s", name);
+	return value;
+}
+
+/* What the start takes for known where nobody has set jemalloc up, and what it does without a question: jemalloc agrees. */
+Test(backend, jemalloc_is_set_up_as_the_start_believes)
+{
+	const char *junk, *own;
+	char name[64];
+	size_t size = sizeof(junk);
+	start((size_t)64 * MIB);
+	for (unsigned class = 1; class < BP_CLASS_COUNT_SLAB; class++) {
+		snprintf(name, sizeof(name), "arenas.bin.%u.nregs", class);
+		cr_assert_eq(bp_backend_slab_blocks(class), asked(name, sizeof(uint32_t)), "%s", name);
+	}
+	cr_assert_eq(asked("arenas.page", sizeof(size_t)), BP_PAGE);
+	cr_assert_eq(asked("opt.prof", sizeof(bool)), 0);
+	cr_assert_eq(asked("opt.zero", sizeof(bool)), 0);
+	cr_assert_eq(asked("opt.cache_oblivious", sizeof(bool)), 1);
+	cr_assert_eq(bp_jemalloc_mallctl("opt.junk", &junk, &size, NULL, 0), 0);
+	cr_assert_str_eq(junk, "false");
+	cr_assert_eq(bp_jemalloc_mallctl("config.malloc_conf", &own, &size, NULL, 0), 0);
+	cr_assert_str_eq(own, "", "jemalloc was built with settings of its own");
+	snprintf(name, sizeof(name), "arena.%u.dirty_decay_ms", heap.arena);
+	cr_assert_eq(asked(name, sizeof(ssize_t)), -1, "the pool purges, nobody else");
+	snprintf(name, sizeof(name), "arena.%u.muzzy_decay_ms", heap.arena);
+	cr_assert_eq(asked(name, sizeof(ssize_t)), 0);
+	snprintf(name, sizeof(name), "arena.%u.retain_grow_limit", heap.arena);
+	cr_assert_eq(asked(name, sizeof(size_t)), 32 * MIB);
+	cr_assert_eq(asked("arenas.narenas", sizeof(unsigned)), heap.arena + 1);
+	cr_assert_neq(asked("arenas.create", sizeof(unsigned)), heap.arena, "the next arena is another one");
+}
+
 Test(backend, fills_are_blocks_of_their_class_that_do_not_overlap, .timeout = 60)
 {
 	static void *blocks[600];
