@@ -1,0 +1,259 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# guest.sh DIRECTORY [PART...]: whole machines under qemu's emulation, for what the one at hand does not have. Parts:
+#
+#	aarch64        the core's tests and the shim's where a kernel restarts the aarch64 sections; two CPUs
+#	instructions   user instructions of real programs under glibc, jemalloc and the shim, on aarch64 (qemu's x86 counts none)
+#	x86_64         cgroup 2, CPUs that go and come, locked memory, overcommit_memory=2, huge pages, core files, CRIU
+#	small          a machine with 112 MiB
+#
+# Without any: all of them. TAP comes out; what a guest printed in whole stays in DIRECTORY/PART.log. Everything is Debian 12's
+# own, its kernels included; but its jemalloc for aarch64 is built for pages of 64 KiB, with which everything passes
+# through: there the same source is built for 4 KiB (DIRECTORY/jemalloc, or JEMALLOC_SOURCE: an unpacked source).
+#
+# As root (mmdebstrap may do without; its packages have owners). Packages: qemu-system-arm qemu-system-x86 mmdebstrap kmod cpio
+# e2fsprogs meson ninja-build gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libcriterion-dev libjemalloc-dev; 4 GB in DIRECTORY.
+# The first time takes 10 minutes more.
+set -u
+
+here=$(dirname -- "$(readlink -f -- "$0")")
+root=$(dirname -- "$(dirname -- "$here")")
+[ $# -gt 0 ] || { sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,19p' >&2; exit 2; }
+mkdir -p "$1" && out=$(readlink -f -- "$1") || exit
+shift
+status=0
+
+die() { echo "Bail out! $*"; exit 1; }
+
+# step NAME CMD...: quiet; where it fails, what it said
+step() {
+	doing=$1
+	shift
+	echo "# $doing" >&2
+	"$@" >"$out/step.log" 2>&1 </dev/null && return
+	tail -n 30 "$out/step.log" >&2
+	die "failed: $doing"
+}
+
+# ---- the machine: Debian's packages unpacked, nothing configured --------------------------------------------------
+
+shared=base-files,dash,bash,mawk,sed,grep,findutils,diffutils,tar,gzip,coreutils,util-linux,mount,procps,busybox-static,kmod
+shared=$shared,libc-bin,libc6-dev,libjemalloc2,libjemalloc-dev,libcriterion-dev,jq,python3
+
+userland() { # ARCHITECTURE PACKAGES
+	tree=$out/$1
+	if [ -f "$tree.complete" ]; then
+		initrd "$tree"
+		return
+	fi
+	rm -rf "$tree"
+	step "unpacking Debian for $1" mmdebstrap --architectures="$1" --variant=extract \
+		--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include="$shared,$2" bookworm "$tree"
+	# What the packages' scripts would have done, as far as it is needed.
+	[ -e "$tree/bin/sh" ] || ln -s dash "$tree/bin/sh"
+	[ -e "$tree/usr/bin/awk" ] || ln -s mawk "$tree/usr/bin/awk"
+	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n' >"$tree/etc/passwd"
+	printf 'root:x:0:\nnogroup:x:65534:\n' >"$tree/etc/group"
+	echo '127.0.0.1 localhost' >"$tree/etc/hosts"
+	depmod -b "$tree" "$(ls "$tree/lib/modules")" || die "depmod $tree"
+	: >"$tree.complete"
+	initrd "$tree"
+}
+
+# What must be loaded before there is a disk.
+initrd() { # TREE
+	work=$1.initrd.tmp
+	rm -rf "$work"
+	mkdir -p "$work/bin" "$work/modules" "$work/proc" "$work/sys" "$work/dev" "$work/root"
+	cp "$1/bin/busybox" "$work/bin/"
+	number=100
+	for module in virtio_pci virtio_blk ext4; do
+		modprobe -d "$1" -S "$(ls "$1/lib/modules")" --show-depends $module
+	done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | while read -r file; do
+		number=$((number + 1))
+		cp "$file" "$work/modules/$number-${file##*/}"
+	done
+	cp "$here/initrd.sh" "$work/init" && chmod +x "$work/init"
+	(cd "$work" && find . | cpio -o -H newc --quiet) >"$1.initrd" || die 'cpio'
+	rm -rf "$work"
+}
+
+# ---- what runs in it ----------------------------------------------------------------------------------------------
+
+jemalloc_4k() {
+	source=${JEMALLOC_SOURCE-$out/jemalloc}
+	[ ! -f "$out/4k/libjemalloc_pic.a" ] || return 0
+	[ -d "$source" ] || die "there is no source of jemalloc in $source: apt-get source jemalloc, with deb-src in apt's sources"
+	rm -rf "$out/4k.tmp" && cp -r "$source" "$out/4k.tmp" && cd "$out/4k.tmp" || exit
+	[ -f configure ] || step 'jemalloc: autoconf' autoconf
+	step 'jemalloc: configure' ./configure --host=aarch64-linux-gnu --with-lg-page=12 --with-lg-hugepage=21 CFLAGS='-g0 -O2'
+	step 'jemalloc: make' make -j1 build_lib
+	mkdir -p "$out/4k" && cp lib/libjemalloc_pic.a lib/libjemalloc.so.2 "$out/4k/" || exit
+	cd "$out" && rm -rf "$out/4k.tmp"
+}
+
+cross_file() {
+	cat <<-EOF
+	[binaries]
+	c = ['aarch64-linux-gnu-gcc', '--sysroot=$out/arm64', '-B$out/4k']
+	cpp = ['aarch64-linux-gnu-g++', '--sysroot=$out/arm64']
+	ar = 'aarch64-linux-gnu-ar'
+	objcopy = 'aarch64-linux-gnu-objcopy'
+	strip = 'aarch64-linux-gnu-strip'
+	pkgconfig = 'pkg-config'
+	[properties]
+	sys_root = '$out/arm64'
+	pkg_config_libdir = '$out/arm64/usr/lib/aarch64-linux-gnu/pkgconfig:$out/arm64/usr/share/pkgconfig'
+	[host_machine]
+	system = 'linux'
+	cpu_family = 'aarch64'
+	cpu = 'aarch64'
+	endian = 'little'
+	EOF
+}
+
+# built NAME TYPE SUITES MESON_OPTION...: the shim, and the programs of these suites (a pattern)
+built() {
+	name=$1 type=$2 suites=$3
+	dir=$out/$1
+	shift 3
+	[ -f "$dir/build.ninja" ] ||
+		step "$name: meson" meson setup "$dir" "$root" --buildtype="$type" -Dtests=enabled -Dbench=false "$@"
+	# shellcheck disable=SC2046 # a list of words
+	step "$name: ninja" ninja -C "$dir" -j1 src/shim/libbufpool_preload.so src/libbufpool.so.0.1.0 \
+		src/tools/bufpool-control \
+		$(ninja -C "$dir" -t targets all | sed -n "s#^\(tests/\($suites\)/[^.:]*\(\.so\)\{0,1\}\): .*LINKER.*#\1#p")
+}
+
+worker() { # COMPILER TARGET: no compiler may know malloc
+	step "${2##*/}" "$1" -std=gnu2x -D_GNU_SOURCE -O2 -fno-builtin -I"$root/include" "$here/work.c" -o "$2" -lpthread
+}
+
+# The core's assembly with delays inside.
+injected() { # TARGET
+	step 'unit-inject' aarch64-linux-gnu-gcc --sysroot="$out/arm64" -std=gnu2x -D_GNU_SOURCE -O2 -fno-builtin-malloc \
+		-DBP_JEMALLOC_EMBEDDED=1 -Wno-unused-label -include "$here/inject.h" -I"$root/src" -I"$root/include" \
+		-I"$root/size_classes" "$root/tests/unit/inject.c" "$root/tests/unit/support.c" "$root"/src/percpu/*.c \
+		"$root/src/sys/os.c" "$root/src/sys/text.c" "$root/size_classes/size_classes.c" -o "$1" -lcriterion -lpthread
+}
+
+scripts() { # ARCHITECTURE
+	rm -rf "$out/$1/guest" && mkdir -p "$out/$1/guest" && cp "$here"/*.sh "$out/$1/guest/" || exit
+}
+
+# payload ARCHITECTURE BUILD STRIP: what was built, at its own path, for tests know each other by path
+payload() {
+	rm -rf "$out/$1$out/$2"
+	(cd "$out/$2" && find src tests -perm -u+x ! -type d ! -path '*.p/*') | while read -r file; do
+		mkdir -p "$out/$1$out/$2/${file%/*}"
+		cp -a "$out/$2/$file" "$out/$1$out/$2/$file"
+		[ -h "$out/$1$out/$2/$file" ] || "$3" -g "$out/$1$out/$2/$file" 2>/dev/null
+	done
+}
+
+# ---- running it ---------------------------------------------------------------------------------------------------
+
+image() { # ARCHITECTURE
+	rm -f "$out/$1.img"
+	step "image of $1" mke2fs -q -t ext4 -O ^has_journal -d "$out/$1" "$out/$1.img" 3G
+}
+
+# run PART ARCHITECTURE SECONDS COMMAND QEMU_ARGUMENT...
+run() {
+	part=$1 architecture=$2 limit=$3
+	printf '%s\n' "$4" >"$out/$architecture/guest/job"
+	shift 4
+	image "$architecture"
+	case $architecture in
+	arm64) set -- qemu-system-aarch64 -machine virt -cpu max,pauth=off "$@" && console=ttyAMA0 ;;
+	amd64) set -- qemu-system-x86_64 -cpu max "$@" && console=ttyS0 ;;
+	esac
+	echo "# running: $part" >&2
+	nice timeout "$limit" "$@" -nodefaults -display none -no-reboot -serial "file:$out/$part.raw" -kernel "$out/$architecture"/boot/vmlinuz-* \
+		-initrd "$out/$architecture.initrd" -append "console=$console quiet panic=-1 mitigations=off" \
+		-drive "file=$out/$architecture.img,if=none,id=disk,format=raw,cache=unsafe,snapshot=on" \
+		-device virtio-blk-pci,drive=disk </dev/null 2>"$out/$part.err"
+	tr -d '\r' <"$out/$part.raw" >"$out/$part.log" && rm -f "$out/$part.raw"
+	rm -f "$out/$architecture.img"
+	results "$part"
+}
+
+# Numbered anew, with the part's name; a guest that did not come to its end is a failure.
+results() {
+	awk -v part="$1" '
+		/^(not )?ok [0-9]+ / { title = $0; sub(/^(not )?ok [0-9]+ - /, "", title)
+			print (/^not/ ? "not ok - " : "ok - ") part ": " title; next }
+		/^#/ { print }
+		/^@@@ end/ { ended = 1 }
+		END { if (!ended) print "not ok - " part ": the guest came to its end" }' "$out/$1.log" >"$out/$1.tap"
+	cat "$out/$1.tap"
+	! grep '^not ok' "$out/$1.tap" | grep -qv '# TODO' || status=1
+}
+
+with_arm64() {
+	[ ! "${arm64-}" ] || return 0
+	userland arm64 linux-image-arm64,linux-perf,gcc,libxml2-utils,sqlite3,perl,git
+	jemalloc_4k
+	cross_file >"$out/arm64.cross"
+	built build-arm64 debugoptimized 'unit\|shim' --cross-file "$out/arm64.cross"
+	built build-arm64-release release none --cross-file "$out/arm64.cross"
+	injected "$out/build-arm64/tests/unit/unit-inject"
+	payload arm64 build-arm64 aarch64-linux-gnu-strip
+	payload arm64 build-arm64-release aarch64-linux-gnu-strip
+	scripts arm64
+	worker aarch64-linux-gnu-gcc "$out/arm64/guest/work"
+	cp "$out/4k/libjemalloc.so.2" "$out/arm64/guest/"
+	arm64=yes
+}
+
+with_amd64() {
+	[ ! "${amd64-}" ] || return 0
+	userland amd64 linux-image-cloud-amd64,criu
+	built build-amd64 debugoptimized none
+	payload amd64 build-amd64 strip
+	scripts amd64
+	worker gcc "$out/amd64/guest/work"
+	amd64=yes
+}
+
+settings() { # BUILD JEMALLOC
+	echo "export BUILD=$out/$1 SHIM=$out/$1/src/shim/libbufpool_preload.so JEMALLOC=$2"
+}
+
+part_aarch64() {
+	with_arm64
+	run aarch64 arm64 2400 "$(settings build-arm64 /guest/libjemalloc.so.2)
+sh /guest/aarch64.sh" -m 2048 -smp 2
+}
+
+# One CPU and a clock that goes by instructions: without it qemu's counter does not count them.
+part_instructions() {
+	with_arm64
+	run instructions arm64 1200 "$(settings build-arm64-release /guest/libjemalloc.so.2)
+sh /guest/instructions.sh" -m 2048 -smp 1 \
+		-icount shift=0,sleep=off
+}
+
+debian_jemalloc=/usr/lib/x86_64-linux-gnu/libjemalloc.so.2
+
+part_x86_64() {
+	with_amd64
+	run x86_64 amd64 1200 "$(settings build-amd64 $debian_jemalloc)
+sh /guest/x86_64.sh" -m 2048 -smp 4
+}
+
+part_small() {
+	with_amd64
+	run small amd64 300 "$(settings build-amd64 $debian_jemalloc)
+sh /guest/x86_64.sh small" -m 112 -smp 1
+}
+
+[ $# -gt 0 ] || set -- aarch64 instructions x86_64 small
+for chosen in "$@"; do
+	case $chosen in
+	aarch64 | instructions | x86_64 | small) "part_$chosen" ;;
+	*) die "there is no part $chosen" ;;
+	esac
+done
+exit $status

@@ -1,0 +1,122 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# instructions.sh [PROGRAM...]: user instructions of real programs under glibc, jemalloc and the shim, where perf can count
+# them (under an emulator that counts instructions each run of one thread gives nearly the same number: one run each).
+# A program is held to at most 1 % more than under bare jemalloc. Bare jemalloc's start costs more than the shim's (it brings
+# libstdc++ along), which weighs in a short run: the ratio without what `true` costs stands beside it. Input is made here. TAP; figures
+# are comments.
+set -u
+
+here=$(dirname -- "$(readlink -f -- "$0")")
+# shellcheck source=tests/guest/tap.sh
+. "$here/tap.sh"
+
+data=/tmp/data
+
+# Small enough for a machine of a hundred million instructions a second.
+inputs() {
+	mkdir -p $data && cd $data || exit 1
+	python3 - <<-'EOF'
+	import json, random
+	random.seed(1)
+	rows = [{"id": i, "name": "n%d" % random.randrange(10**6), "tags": ["t%d" % random.randrange(50) for _ in range(6)],
+	         "text": "x" * random.randrange(200), "nested": {"a": random.random(), "b": [i, i + 1]}} for i in range(2500)]
+	json.dump(rows, open("in.json", "w"))
+	with open("in.xml", "w") as f:
+	    f.write("<rows>%s</rows>" % "".join('<row id="%d"><name>%s</name><text>%s</text></row>' % (r["id"], r["name"], r["text"])
+	            for r in rows * 2))
+	with open("in.c", "w") as f:
+	    for i in range(120):
+	        f.write("struct s%d { int a[%d]; char *b; }; int f%d(struct s%d *p, int n)"
+	                " { int t = 0; for (int i = 0; i < n; i++) t += p[i].a[i %% %d] * %d; return t; }\n"
+	                % (i, i + 1, i, i, i + 1, i))
+	EOF
+	git init -q repository 2>/dev/null && cd repository || return
+	python3 - <<-'EOF' | git fast-import --quiet
+	import random
+	random.seed(2)
+	lines = ["line %d %s" % (i, "y" * random.randrange(80)) for i in range(1500)]
+	for n in range(1, 61):
+	    for _ in range(25):
+	        lines[random.randrange(len(lines))] = "change %d %d" % (n, random.random() * 10**9)
+	    text = "\n".join(lines)
+	    print("commit refs/heads/main\ncommitter g <g@example.org> %d +0000\ndata 8\ncommit%2d" % (n, n))
+	    print("M 644 inline file%d\ndata %d\n%s" % (n % 4, len(text), text))
+	EOF
+}
+
+command_of() {
+	case $1 in
+	true) echo true ;;
+	jq) echo "jq -c 'map(select(.id % 3 == 0) | .nested.b) | add | length' $data/in.json" ;;
+	xmllint) echo "xmllint --format -o /dev/null $data/in.xml" ;;
+	sqlite3) echo "sqlite3 :memory: 'create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n
+		where i < 15000) insert into t select i, hex(i * 7919) from n; create index x on t(b);
+		select count(*), max(b) from t where b like \"3%\";'" ;;
+	python) echo "python3 -c 'import json; d = json.load(open(\"$data/in.json\")); print(len(json.dumps(d)))'" ;;
+	python-malloc) echo "env PYTHONMALLOC=malloc python3 -c 'import json; d = json.load(open(\"$data/in.json\"));
+		print(len(json.dumps(d)))'" ;;
+	git) echo "git -C $data/repository log -p main" ;;
+	perl) echo "perl -e 'my %h; for my \$i (1..60000) { \$h{\$i % 5000} .= \"x\$i\"; } print length(join \",\", map { \$h{\$_} }
+		sort keys %h), \"\n\";'" ;;
+	gcc) echo "gcc -O1 -S -o - $data/in.c" ;;
+	esac
+}
+
+# counted ALLOCATOR CMD: instructions:u of a shell command; what it prints goes to a file
+counted() {
+	preload=
+	[ "$1" = glibc ] || preload=$JEMALLOC
+	[ "$1" = shim ] && preload=$SHIM
+	# env sets it, after perf: perf itself runs on glibc
+	perf stat -x, -o /tmp/perf.txt -e instructions:u -- env LD_PRELOAD="$preload" sh -c "exec $2" >"/tmp/out.$1" 2>/tmp/err ||
+		return
+	sed -n 's/^\([0-9]*\),.*instructions.*/\1/p' /tmp/perf.txt
+}
+
+ratio() { # A B
+	awk -v a="$1" -v b="$2" 'BEGIN { printf "%.4f", a / b }'
+}
+
+pair() { # BYTES
+	line="# a pair of $1 bytes, in rows of 100:"
+	for allocator in glibc jemalloc shim; do
+		few=$(counted $allocator "$here/work pairs $1 20000")
+		many=$(counted $allocator "$here/work pairs $1 120000")
+		line="$line $allocator $(((many - few) / 1000)) / 100,"
+	done
+	echo "${line%,}"
+}
+
+inputs
+counted glibc true >/dev/null
+if ! counted glibc true | grep -q '[0-9]'; then
+	skip 'instructions' "perf can't count them here"
+	plan
+	exit
+fi
+jemalloc_start=$(counted jemalloc true)
+shim_start=$(counted shim true)
+for bytes in 64 1024 16384 40000; do
+	pair $bytes
+done
+[ $# -gt 0 ] || set -- true jq xmllint sqlite3 python python-malloc git perl gcc
+for program in "$@"; do
+	command=$(command_of "$program")
+	glibc=$(counted glibc "$command")
+	jemalloc=$(counted jemalloc "$command")
+	shim=$(counted shim "$command")
+	if [ -z "$glibc" ] || [ -z "$jemalloc" ] || [ -z "$shim" ]; then
+		result 1 "$program runs" "$(cat /tmp/err)"
+		continue
+	fi
+	echo "# $program: glibc $glibc, jemalloc $jemalloc, shim $shim; shim/jemalloc $(ratio "$shim" "$jemalloc")," \
+		"without start $(ratio $((shim - shim_start + 1)) $((jemalloc - jemalloc_start + 1)))," \
+		"shim/glibc $(ratio "$shim" "$glibc")"
+	cmp -s /tmp/out.glibc /tmp/out.shim
+	result $? "$program prints the same" ''
+	[ "$((shim * 100))" -le "$((jemalloc * 101))" ]
+	result $? "$program: at most 1 % more user instructions than under bare jemalloc" ''
+done
+plan
