@@ -59,8 +59,15 @@ check 'blocks that come by way of another malloc are in the pool' $?
 
 # ---- the start ----
 
-with "$shim" "$guest" start
-check 'the pool starts with the first call, not when it is loaded' $?
+case $(ldd "$shim") in
+*libjemalloc*)
+	skip 'the pool starts with the first call' "the shared jemalloc brings libstdc++, which allocates when it is loaded"
+	;;
+*)
+	with "$shim" "$guest" start
+	check 'the pool starts with the first call, not when it is loaded' $?
+	;;
+esac
 
 # ---- the environment goes away ----
 
