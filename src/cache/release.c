@@ -130,7 +130,8 @@ static void flush(struct bp_pool *pool, int cpu, unsigned class, void *p)
 	void **slots = bp_magazine_slots(magazine);
 	slots[n++] = p; /* the last released, then those before it: blocks released in order stand in order */
 	if (cpu >= 0) {
-		unsigned capacity = bp_slab_of(pool->slabs, cpu)->cpu.classes[class].capacity;
+		_Atomic uint16_t *room = &bp_slab_of(pool->slabs, cpu)->cpu.classes[class].capacity;
+		unsigned capacity = atomic_load_explicit(room, memory_order_relaxed);
 		size_t popped = bp_percpu_pop_batch(slots + n, bp_policy_flush(class, capacity), pool->slabs, cpu, class);
 		add(&pool->counts[class].cpu_out, popped);
 		n += popped;
