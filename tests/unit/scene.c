@@ -8,7 +8,7 @@
 #include "pools.h"
 #include "support.h"
 
-enum { BLOCKS_MAX = 12, MAGAZINES = 16 };
+enum { BLOCKS_MAX = 12, MAGAZINES = 16, SLOTS = 8 /* of a magazine or a stack, that are ever used here */ };
 
 struct u_scene u_scene;
 void *u_held[2], *u_got[2];
@@ -19,7 +19,7 @@ static void **was_queued;
 
 /* ---- time and place ---- */
 
-static uint64_t now_ns;
+static uint64_t looks[3]; /* everybody's own: whether the other one has looked must make no difference */
 
 uint64_t __wrap_bp_os_now_ms(void)
 {
@@ -28,7 +28,9 @@ uint64_t __wrap_bp_os_now_ms(void)
 
 uint64_t __wrap_bp_os_now_ns(void)
 {
-	return now_ns += u_scene.ns_a_look;
+	unsigned who = (unsigned)(u_actor() + 1);
+	u_scene.looked |= u_actor() >= 0;
+	return (3 * ++looks[who] + who) * u_scene.ns_a_look;
 }
 
 unsigned __wrap_bp_os_possible_cpus(void)
@@ -45,12 +47,68 @@ unsigned __wrap_bp_os_cpu(void)
 
 static unsigned decays;
 
-void __real_bp_backend_decay(void);
-
 void __wrap_bp_backend_decay(void)
 {
 	decays++;
-	__real_bp_backend_decay();
+}
+
+/* ---- jemalloc ---- */
+
+/* A call is a step in which nobody else can be inside, but before and after it the caller counts as being there. Of what
+ * was given back, the block that was fetched first is the next to come, whatever the order. */
+static void *store[BLOCKS_MAX];
+static bool is_out[BLOCKS_MAX];
+static _Atomic unsigned inside;
+
+static void enter(int kind)
+{
+	atomic_fetch_add_explicit(&inside, 1, memory_order_relaxed);
+	u_access(store, kind, 0);
+}
+
+static void leave(void)
+{
+	atomic_fetch_sub_explicit(&inside, 1, memory_order_relaxed);
+}
+
+bool __wrap_bp_backend_entered(void)
+{
+	return atomic_load_explicit(&inside, memory_order_relaxed) != 0;
+}
+
+void *__real_bp_backend_one(unsigned class, bool zero, bool aligned, struct bp_heap *heap);
+
+void *__wrap_bp_backend_one(unsigned class, bool zero, bool aligned, struct bp_heap *heap)
+{
+	(void)class, (void)zero, (void)aligned, (void)heap;
+	int i = 0;
+	enter(U_WRITE);
+	while (i < BLOCKS_MAX && is_out[i])
+		i++;
+	u_check(i < BLOCKS_MAX, "jemalloc has no block left");
+	is_out[i] = true;
+	leave();
+	return store[i];
+}
+
+bool __wrap_bp_backend_give_back(void *const *some, size_t count, unsigned class, struct bp_heap *heap)
+{
+	(void)class, (void)heap;
+	enter(U_ADD);
+	for (size_t given = 0; given < count; given++) {
+		int i = 0;
+		while (i < BLOCKS_MAX && store[i] != some[given])
+			i++;
+		u_check(i < BLOCKS_MAX && is_out[i], "jemalloc gets what it has or never had");
+		is_out[i] = false;
+	}
+	leave();
+	return true;
+}
+
+void __wrap_bp_backend_purge(struct bp_heap *heap)
+{
+	(void)heap;
 }
 
 /* ---- before each ---- */
@@ -89,6 +147,8 @@ void u_scene_start(void)
 		some[i] = bp_magazine_new();
 	for (int i = MAGAZINES; i-- > 0;)
 		bp_magazine_free(some[i]);
+	for (int i = 0; i < BLOCKS_MAX; i++)
+		store[i] = __real_bp_backend_one(class(), false, false, &U_POOL->heap);
 	bp_pool_release_full(U_POOL, fresh(), class() + 1);
 	bp_epoch_trim(U_POOL, 0);
 	memcpy(&first_pool, U_POOL, sizeof(first_pool));
@@ -96,19 +156,30 @@ void u_scene_start(void)
 		memcpy(&first_slabs[cpu], slab(cpu), sizeof(first_slabs[cpu]));
 }
 
-/* The free list in its first order: which magazine a step touches is part of the step. */
-static void sort_magazines(void)
+/* What a run that was cut short has left. Which magazine and which block a step touches is part of the step. */
+static void reset(void)
 {
-	bool there[MAGAZINES + 1] = { false };
-	uint32_t m;
-	while (bp_magazines_free() > 0 && (m = bp_magazine_new()) != 0) {
-		u_check(m <= MAGAZINES && !there[m], "magazine %u", m);
-		there[m] = true;
+	void **slots;
+	uint32_t some[MAGAZINES];
+	memcpy(U_POOL, &first_pool, sizeof(first_pool));
+	for (int cpu = 0; cpu < 2; cpu++) {
+		memcpy(slab(cpu), &first_slabs[cpu], sizeof(first_slabs[cpu]));
+		bp_percpu_peek(&slots, U_POOL->slabs, cpu, class());
+		memset(slots, 0, SLOTS * sizeof(*slots));
 	}
-	for (m = MAGAZINES; m > 0; m--) {
-		u_check(there[m], "magazine %u is lost", m);
-		bp_magazine_free(m);
+	bp_magazines_child(1);
+	for (int i = 0; i < MAGAZINES; i++) {
+		some[i] = bp_magazine_new();
+		memset(bp_magazine_slots(some[i]), 0, SLOTS * sizeof(*slots));
 	}
+	for (int i = MAGAZINES; i-- > 0;)
+		bp_magazine_free(some[i]);
+	for (int i = 0; i < BLOCKS_MAX; i++)
+		*bp_mark_of(store[i]) = 0;
+	memset(is_out, 0, sizeof(is_out));
+	memset(looks, 0, sizeof(looks));
+	atomic_store(&inside, 0);
+	block_count = decays = 0;
 }
 
 /* As release leaves them: marked. */
@@ -129,12 +200,7 @@ static void put_on_cpu(int cpu, void **some, unsigned count)
 
 void u_scene_set(void)
 {
-	memcpy(U_POOL, &first_pool, sizeof(first_pool));
-	for (int cpu = 0; cpu < 2; cpu++)
-		memcpy(slab(cpu), &first_slabs[cpu], sizeof(first_slabs[cpu]));
-	sort_magazines();
-	now_ns = 0;
-	block_count = decays = 0;
+	reset();
 	uint32_t epoch = bp_pool_epoch(U_POOL);
 	struct bp_level *levels[] = { bp_pool_shared(U_POOL, epoch), bp_pool_victim(U_POOL, epoch),
 				      bp_pool_queue(U_POOL, epoch), &U_POOL->over };
@@ -155,6 +221,33 @@ void u_scene_set(void)
 	atomic_store(&U_POOL->deadline, u_scene.due ? 0 : UINT64_MAX);
 	atomic_store(&U_POOL->drained, 0);
 	atomic_store(&slab(1)->cpu.epoch, epoch - 2 * u_scene.idle);
+}
+
+/* ---- in between ---- */
+
+static uint64_t mix_slots(uint64_t digest, void *const *slots)
+{
+	for (int i = 0; i < SLOTS; i++)
+		digest = u_mix(digest, (uintptr_t)slots[i]);
+	return digest;
+}
+
+/* Whole rows and stacks: some slots are written before the count or the index says so. */
+uint64_t u_scene_state(void)
+{
+	void **slots;
+	uint64_t digest = decays;
+	for (uint32_t m = 1; m <= MAGAZINES; m++)
+		digest = mix_slots(u_mix(digest, bp_magazine_count(m)), bp_magazine_slots(m));
+	for (int cpu = 0; cpu < 2; cpu++) {
+		bp_percpu_peek(&slots, U_POOL->slabs, cpu, class());
+		digest = mix_slots(digest, slots);
+	}
+	for (int i = 0; i < BLOCKS_MAX; i++)
+		digest = u_mix(u_mix(digest, *bp_mark_of(store[i])), is_out[i]);
+	for (int who = 0; who < 2; who++)
+		digest = u_mix(u_mix(digest, (uintptr_t)u_got[who]), looks[who + 1]);
+	return digest;
 }
 
 /* ---- after each ---- */
@@ -181,11 +274,13 @@ static unsigned check_level(struct bp_level *l, const char *where)
 {
 	uint32_t all[MAGAZINES], n = 0, m;
 	unsigned there = 0;
-	for (; n < MAGAZINES && (m = bp_level_take(l, class())) != 0; all[n++] = m)
+	for (; n < MAGAZINES && (m = bp_level_take(l, class())) != 0; all[n++] = m) {
+		u_check(bp_magazine_count(m) <= SLOTS, "a magazine of %u", bp_magazine_count(m));
 		for (uint32_t i = 0; i < bp_magazine_count(m); i++, there++) {
 			found(bp_magazine_slots(m)[i], where);
 			check_due(l, bp_magazine_slots(m)[i]);
 		}
+	}
 	u_check(atomic_load(&l->bytes) == 0 && bp_level_is_empty(l), "%s: %ld bytes that are not there", where,
 		(long)atomic_load(&l->bytes));
 	while (n > 0)
@@ -200,6 +295,7 @@ static unsigned check_cpu(int cpu)
 	struct bp_head *head = &slab(cpu)->heads[class()];
 	u_check(c->lock == 0 && c->taken == 0, "CPU %d is locked", cpu);
 	u_check(head->floor != 0 && head->end != 0, "CPU %d is closed", cpu);
+	u_check(c->classes[class()].capacity <= SLOTS, "CPU %d has room for %u", cpu, c->classes[class()].capacity);
 	size_t n = bp_percpu_pop_batch(some, BLOCKS_MAX, U_POOL->slabs, cpu, class());
 	for (size_t i = 0; i < n; i++)
 		found(some[i], "a CPU's stack");
@@ -255,5 +351,7 @@ void u_scene_check(void)
 	struct bp_account a = u_account(U_SIZE);
 	u_check(a.cached + a.victim + a.queued + a.in_use == 0, "something is out of reach");
 	u_check(bp_magazines_free() == MAGAZINES, "%u of %u magazines", bp_magazines_free(), MAGAZINES);
+	for (int i = 0; i < BLOCKS_MAX; i++)
+		u_check(!is_out[i], "jemalloc lacks a block");
 }
 

@@ -4,8 +4,10 @@
  * magazine is in one place, the pool's numbers add up, boundaries came in order and waited for what was queued, and
  * everything can be given back.
  *
- * Clock and CPUs are the test's (the linker's --wrap): time stands still, or each look at it is later than any bound. A
- * scene starts from the pool's state of the first time, copied back; all blocks were given back in between.
+ * Clock, CPUs and jemalloc are the test's (the linker's --wrap). Time stands still, or each look at it is later than any
+ * bound; what the looks of the two differ by decides nothing. jemalloc is a dozen blocks: any order in which calls may come
+ * there comes, but not what happens inside it. A scene starts from the pool's state of the first time, copied back, with
+ * all blocks given back.
  */
 #ifndef BUFPOOL_TESTS_UNIT_SCENE_H
 #define BUFPOOL_TESTS_UNIT_SCENE_H
@@ -24,6 +26,7 @@ struct u_scene {
 	bool holds[2];              /* a block in that actor's hands */
 	unsigned boundaries;        /* that may come */
 	uint64_t ns_a_look;         /* what each look at the clock takes */
+	bool looked;                /* somebody did */
 };
 extern struct u_scene u_scene;
 /* A block to be released, and one acquired. */
@@ -31,8 +34,9 @@ extern void *u_held[2], *u_got[2];
 
 /* Once: starts the pool. */
 void u_scene_start(void);
-/* Before and after each schedule. */
+/* Before, in the middle of and after each schedule. */
 void u_scene_set(void);
+uint64_t u_scene_state(void);
 void u_scene_check(void);
 /* Marks a block as out of use, and to the pool's slow path with it. */
 void u_scene_release(void *p);

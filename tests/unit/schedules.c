@@ -13,7 +13,7 @@
 
 /* ---- a stack ---- */
 
-enum { MAGAZINES = 4 };
+enum { MAGAZINES = 4, EVER = 8 /* that are used at the most */ };
 static struct bp_stack stack, other;
 static uint32_t magazines[MAGAZINES];
 static unsigned on_stack; /* of these, the others are in the actors' hands */
@@ -43,9 +43,14 @@ static void push(int who)
 		bp_stack_push(&stack, m);
 }
 
-/* The table as at its start: which magazine a step touches is part of the step. */
+/* The table as at its start: which magazine a step touches is part of the step, and so is whether that changes it. */
 static void reset(void)
 {
+	bp_magazines_child(1);
+	while (bp_magazines_used() <= EVER)
+		bp_magazine_new();
+	for (uint32_t m = 1; m <= EVER; m++)
+		bp_magazine_free(m);
 	bp_magazines_child(1);
 	stack = other = (struct bp_stack){ 0 };
 	memset(in_hand, 0, sizeof(in_hand));
@@ -88,6 +93,7 @@ static void check(void)
 {
 	memset(times, 0, sizeof(times));
 	uint32_t m, n = 0, all = known();
+	u_check(all <= EVER, "%u magazines", all);
 	for (int who = 0; who < 2; who++)
 		for (; (m = give(who)) != 0; n++)
 			found(m, "in a hand");
@@ -102,7 +108,7 @@ static void check(void)
 
 static void explore(void (*before)(void), unsigned there, void (*a)(void), void (*b)(void))
 {
-	struct u_plan plan = { before, { a, b }, check };
+	struct u_plan plan = { .before = before, .actor = { a, b }, .after = check };
 	on_stack = there;
 	cr_assert_gt(u_explore(&plan, 0), 1, "the actors had nothing to do with each other");
 }
@@ -217,7 +223,7 @@ static void count_sums(void)
  * both loads first, either store last. */
 Test(schedules, the_tool_finds_what_differs)
 {
-	struct u_plan plan = { reset_counter, { add_in_two_steps, add_in_two_steps }, count_sums };
+	struct u_plan plan = { .before = reset_counter, .actor = { add_in_two_steps, add_in_two_steps }, .after = count_sums };
 	cr_expect_eq(u_explore(&plan, 0), 4);
 	cr_expect_eq(sums[1], 2, "lost updates");
 	cr_expect_eq(sums[2], 2);
@@ -256,7 +262,7 @@ static void note_end(void)
 /* The few schedules that are run lead wherever all do. */
 static void compare(void (*a)(void), void (*b)(void))
 {
-	struct u_plan plan = { reset_stack, { a, b }, note_end };
+	struct u_plan plan = { .before = reset_stack, .actor = { a, b }, .after = note_end };
 	on_stack = 3;
 	results = 0;
 	memset(ends, 0, sizeof(ends));
