@@ -41,6 +41,51 @@ TEST(bufpool_is_the_shims, T_SHIM)
 	CHECK(API(bufpool_version_string)()[0]);
 }
 
+static int64_t of_arena(unsigned arena, const char *what)
+{
+	int (*mallctl)(const char *, void *, size_t *, void *, size_t) = t_shim_symbol("mallctl");
+	char name[64];
+	int64_t value = 0;
+	size_t size = sizeof(value);
+
+	snprintf(name, sizeof(name), "arena.%u.%s", arena, what);
+	return mallctl(name, &value, &size, NULL, 0) == 0 ? value : INT64_MIN;
+}
+
+static unsigned number(const char *name)
+{
+	int (*mallctl)(const char *, void *, size_t *, void *, size_t) = t_shim_symbol("mallctl");
+	unsigned value = 0;
+	size_t size = sizeof(value);
+
+	CHECK(mallctl(name, &value, &size, NULL, 0) == 0);
+	return value;
+}
+
+/* Arenas that were made without a question to jemalloc (sys/arena.c) are what they would be if they had been asked for,
+ * and jemalloc makes others behind them. */
+TEST(jemalloc_knows_the_pools_arenas, T_SHIM)
+{
+	unsigned own = 0, arenas, made;
+	char *large;
+
+	free(malloc(100));
+	NEED((large = malloc(300000))); /* a second one, where blocks are pooled */
+	arenas = number("arenas.narenas");
+	made = number("arenas.create");
+	CHECK(made == arenas && number("arenas.narenas") == arenas + 1);
+	CHECK(of_arena(made, "retain_grow_limit") != 32 << 20);
+	for (unsigned i = 0; i < arenas; i++) {
+		if (of_arena(i, "dirty_decay_ms") == -1) {
+			own++;
+			CHECK(of_arena(i, "retain_grow_limit") == 32 << 20);
+		}
+		CHECK(of_arena(i, "muzzy_decay_ms") <= 0);
+	}
+	CHECK(own == 1);
+	free(large);
+}
+
 TEST(a_malloced_block_is_the_pools, T_POOL)
 {
 	static const size_t sizes[] = {0, 1, 100, 4096, 65536, 65537, 1 << 20, 5 << 20};
