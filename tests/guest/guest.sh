@@ -4,22 +4,22 @@
 # guest.sh DIRECTORY [PART...]: whole machines under qemu's emulation, for what the one at hand does not have. Parts:
 #
 #	aarch64        the core's tests and the shim's where a kernel restarts the aarch64 sections; two CPUs
-#	instructions   user instructions of real programs under glibc, jemalloc and the shim, on aarch64 (qemu's x86 counts none)
+#	instructions   user instructions of real programs under glibc, jemalloc and the shim; aarch64: qemu's x86 counts none
 #	x86_64         cgroup 2, CPUs that go and come, locked memory, overcommit_memory=2, huge pages, core files, CRIU
 #	small          a machine with 112 MiB
 #
-# Without any: all of them. TAP comes out; what a guest printed in whole stays in DIRECTORY/PART.log. Everything is Debian 12's
-# own, its kernels included; but its jemalloc for aarch64 is built for pages of 64 KiB, with which everything passes
-# through: there the same source is built for 4 KiB (DIRECTORY/jemalloc, or JEMALLOC_SOURCE: an unpacked source).
+# Without any: all of them. TAP comes out; what a guest printed in whole stays in DIRECTORY/PART.log. Everything is
+# Debian 12's own, its kernels included; but its jemalloc for aarch64 is built for pages of 64 KiB, with which
+# everything passes through: there the same source (JEMALLOC_SOURCE, or DIRECTORY/jemalloc) is built for 4 KiB.
 #
-# As root (mmdebstrap may do without; its packages have owners). Packages: qemu-system-arm qemu-system-x86 mmdebstrap kmod cpio
-# e2fsprogs meson ninja-build gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libcriterion-dev libjemalloc-dev; 4 GB in DIRECTORY.
-# The first time takes 10 minutes more.
+# As root, on x86_64. Packages: qemu-system-arm qemu-system-x86 mmdebstrap kmod cpio e2fsprogs meson ninja-build
+# gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libcriterion-dev libjemalloc-dev; 8 GB in DIRECTORY. Half an hour on two
+# cores, the first time ten minutes more.
 set -u
 
 here=$(dirname -- "$(readlink -f -- "$0")")
 root=$(dirname -- "$(dirname -- "$here")")
-[ $# -gt 0 ] || { sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,19p' >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,20p' >&2; exit 2; }
 mkdir -p "$1" && out=$(readlink -f -- "$1") || exit
 shift
 status=0
@@ -38,8 +38,8 @@ step() {
 
 # ---- the machine: Debian's packages unpacked, nothing configured --------------------------------------------------
 
-shared=base-files,dash,bash,mawk,sed,grep,findutils,diffutils,tar,gzip,coreutils,util-linux,mount,procps,busybox-static,kmod
-shared=$shared,libc-bin,libc6-dev,libjemalloc2,libjemalloc-dev,libcriterion-dev,jq,python3
+shared=base-files,dash,bash,mawk,sed,grep,findutils,diffutils,tar,gzip,coreutils,util-linux,mount,procps
+shared=$shared,busybox-static,kmod,libc-bin,libc6-dev,libjemalloc2,libjemalloc-dev,libcriterion-dev,jq,python3
 
 userland() { # ARCHITECTURE PACKAGES
 	tree=$out/$1
@@ -69,7 +69,7 @@ initrd() { # TREE
 	cp "$1/bin/busybox" "$work/bin/"
 	number=100
 	for module in virtio_pci virtio_blk ext4; do
-		modprobe -d "$1" -S "$(ls "$1/lib/modules")" --show-depends $module
+		modprobe -d "$1" -S "$(ls "$1/lib/modules")" --show-depends "$module"
 	done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | while read -r file; do
 		number=$((number + 1))
 		cp "$file" "$work/modules/$number-${file##*/}"
@@ -84,10 +84,10 @@ initrd() { # TREE
 jemalloc_4k() {
 	source=${JEMALLOC_SOURCE-$out/jemalloc}
 	[ ! -f "$out/4k/libjemalloc_pic.a" ] || return 0
-	[ -d "$source" ] || die "there is no source of jemalloc in $source: apt-get source jemalloc, with deb-src in apt's sources"
+	[ -d "$source" ] || die "no source of jemalloc in $source: apt-get source jemalloc, with deb-src in apt's sources"
 	rm -rf "$out/4k.tmp" && cp -r "$source" "$out/4k.tmp" && cd "$out/4k.tmp" || exit
 	[ -f configure ] || step 'jemalloc: autoconf' autoconf
-	step 'jemalloc: configure' ./configure --host=aarch64-linux-gnu --with-lg-page=12 --with-lg-hugepage=21 CFLAGS='-g0 -O2'
+	step 'jemalloc: configure' ./configure --host=aarch64-linux-gnu --with-lg-page=12 --with-lg-hugepage=21
 	step 'jemalloc: make' make -j1 build_lib
 	mkdir -p "$out/4k" && cp lib/libjemalloc_pic.a lib/libjemalloc.so.2 "$out/4k/" || exit
 	cd "$out" && rm -rf "$out/4k.tmp"
@@ -144,7 +144,7 @@ scripts() { # ARCHITECTURE
 
 # payload ARCHITECTURE BUILD STRIP: what was built, at its own path, for tests know each other by path
 payload() {
-	rm -rf "$out/$1$out/$2"
+	rm -rf "${out:?}/$1$out/$2"
 	(cd "$out/$2" && find src tests -perm -u+x ! -type d ! -path '*.p/*') | while read -r file; do
 		mkdir -p "$out/$1$out/$2/${file%/*}"
 		cp -a "$out/$2/$file" "$out/$1$out/$2/$file"
@@ -170,8 +170,9 @@ run() {
 	amd64) set -- qemu-system-x86_64 -cpu max "$@" && console=ttyS0 ;;
 	esac
 	echo "# running: $part" >&2
-	nice timeout "$limit" "$@" -nodefaults -display none -no-reboot -serial "file:$out/$part.raw" -kernel "$out/$architecture"/boot/vmlinuz-* \
-		-initrd "$out/$architecture.initrd" -append "console=$console quiet panic=-1 mitigations=off" \
+	nice timeout "$limit" "$@" -nodefaults -display none -no-reboot -serial "file:$out/$part.raw" \
+		-kernel "$out/$architecture"/boot/vmlinuz-* -initrd "$out/$architecture.initrd" \
+		-append "console=$console quiet panic=-1 mitigations=off" \
 		-drive "file=$out/$architecture.img,if=none,id=disk,format=raw,cache=unsafe,snapshot=on" \
 		-device virtio-blk-pci,drive=disk </dev/null 2>"$out/$part.err"
 	tr -d '\r' <"$out/$part.raw" >"$out/$part.log" && rm -f "$out/$part.raw"
@@ -239,13 +240,13 @@ debian_jemalloc=/usr/lib/x86_64-linux-gnu/libjemalloc.so.2
 
 part_x86_64() {
 	with_amd64
-	run x86_64 amd64 1200 "$(settings build-amd64 $debian_jemalloc)
+	run x86_64 amd64 1200 "$(settings build-amd64 "$debian_jemalloc")
 sh /guest/x86_64.sh" -m 2048 -smp 4
 }
 
 part_small() {
 	with_amd64
-	run small amd64 300 "$(settings build-amd64 $debian_jemalloc)
+	run small amd64 300 "$(settings build-amd64 "$debian_jemalloc")
 sh /guest/x86_64.sh small" -m 112 -smp 1
 }
 

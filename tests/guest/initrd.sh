@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # The first process of a guest, until the disk is there (guest.sh, initrd).

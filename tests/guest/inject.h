@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * For aarch64 what tests/unit/inject.h is for x86_64; included before everything else in tests/unit/inject.c, whose
- * counters these are.
- * Flags and all registers but x16 and x17 stay as they are.
+ * counters these are. Flags and all registers but x16 and x17 stay as they are.
  */
 #ifndef BUFPOOL_TESTS_GUEST_INJECT_H
 #define BUFPOOL_TESTS_GUEST_INJECT_H

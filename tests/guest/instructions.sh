@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# instructions.sh [PROGRAM...]: user instructions of real programs under glibc, jemalloc and the shim, where perf can count
-# them (under an emulator that counts instructions each run of one thread gives nearly the same number: one run each).
-# A program is held to at most 1 % more than under bare jemalloc. Bare jemalloc's start costs more than the shim's (it brings
-# libstdc++ along), which weighs in a short run: the ratio without what `true` costs stands beside it. Input is made here. TAP; figures
-# are comments.
+# instructions.sh [PROGRAM...]: user instructions of real programs under glibc, jemalloc and the shim, where perf can
+# count them (an emulator that counts instructions gives nearly the same number each time: one run each). A program is
+# held to at most 1 % more than under bare jemalloc. Bare jemalloc's start costs more than the shim's (it brings
+# libstdc++ along), which weighs in a short run: the ratio without what `true` costs stands beside it. Input is made
+# here. TAP; figures are comments.
 set -u
 
 here=$(dirname -- "$(readlink -f -- "$0")")
@@ -20,17 +20,24 @@ inputs() {
 	python3 - <<-'EOF'
 	import json, random
 	random.seed(1)
-	rows = [{"id": i, "name": "n%d" % random.randrange(10**6), "tags": ["t%d" % random.randrange(50) for _ in range(6)],
-	         "text": "x" * random.randrange(200), "nested": {"a": random.random(), "b": [i, i + 1]}} for i in range(2500)]
+	rows = [{"id": i, "name": "n%d" % random.randrange(10**6), "nested": {"a": random.random(), "b": [i, i + 1]},
+	         "tags": ["t%d" % random.randrange(50) for _ in range(6)], "text": "x" * random.randrange(200)}
+	        for i in range(2500)]
 	json.dump(rows, open("in.json", "w"))
+	row = '<row id="%(id)d"><name>%(name)s</name><text>%(text)s</text></row>'
 	with open("in.xml", "w") as f:
-	    f.write("<rows>%s</rows>" % "".join('<row id="%d"><name>%s</name><text>%s</text></row>' % (r["id"], r["name"], r["text"])
-	            for r in rows * 2))
+	    f.write("<rows>%s</rows>" % "".join(row % r for r in rows * 2))
 	with open("in.c", "w") as f:
 	    for i in range(120):
 	        f.write("struct s%d { int a[%d]; char *b; }; int f%d(struct s%d *p, int n)"
 	                " { int t = 0; for (int i = 0; i < n; i++) t += p[i].a[i %% %d] * %d; return t; }\n"
 	                % (i, i + 1, i, i, i + 1, i))
+	EOF
+	echo 'import json, sys; d = json.load(open(sys.argv[1])); print(len(json.dumps(d)))' >in.py
+	cat >in.pl <<-'EOF'
+	my %h;
+	for my $i (1 .. 60000) { $h{$i % 5000} .= "x$i"; }
+	print length(join ",", map { $h{$_} } sort keys %h), "\n";
 	EOF
 	git init -q repository 2>/dev/null && cd repository || return
 	python3 - <<-'EOF' | git fast-import --quiet
@@ -54,12 +61,10 @@ command_of() {
 	sqlite3) echo "sqlite3 :memory: 'create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n
 		where i < 15000) insert into t select i, hex(i * 7919) from n; create index x on t(b);
 		select count(*), max(b) from t where b like \"3%\";'" ;;
-	python) echo "python3 -c 'import json; d = json.load(open(\"$data/in.json\")); print(len(json.dumps(d)))'" ;;
-	python-malloc) echo "env PYTHONMALLOC=malloc python3 -c 'import json; d = json.load(open(\"$data/in.json\"));
-		print(len(json.dumps(d)))'" ;;
+	python) echo "python3 $data/in.py $data/in.json" ;;
+	python-malloc) echo "env PYTHONMALLOC=malloc python3 $data/in.py $data/in.json" ;;
 	git) echo "git -C $data/repository log -p main" ;;
-	perl) echo "perl -e 'my %h; for my \$i (1..60000) { \$h{\$i % 5000} .= \"x\$i\"; } print length(join \",\", map { \$h{\$_} }
-		sort keys %h), \"\n\";'" ;;
+	perl) echo "perl $data/in.pl" ;;
 	gcc) echo "gcc -O1 -S -o - $data/in.c" ;;
 	esac
 }
@@ -70,8 +75,8 @@ counted() {
 	[ "$1" = glibc ] || preload=$JEMALLOC
 	[ "$1" = shim ] && preload=$SHIM
 	# env sets it, after perf: perf itself runs on glibc
-	perf stat -x, -o /tmp/perf.txt -e instructions:u -- env LD_PRELOAD="$preload" sh -c "exec $2" >"/tmp/out.$1" 2>/tmp/err ||
-		return
+	perf stat -x, -o /tmp/perf.txt -e instructions:u -- env LD_PRELOAD="$preload" sh -c "exec $2" \
+		>"/tmp/out.$1" 2>/tmp/err || return
 	sed -n 's/^\([0-9]*\),.*instructions.*/\1/p' /tmp/perf.txt
 }
 
@@ -84,7 +89,7 @@ pair() { # BYTES
 	for allocator in glibc jemalloc shim; do
 		few=$(counted $allocator "$here/work pairs $1 20000")
 		many=$(counted $allocator "$here/work pairs $1 120000")
-		line="$line $allocator $(((many - few) / 1000)) / 100,"
+		line="$line $allocator $(((many - few) / 100000)),"
 	done
 	echo "${line%,}"
 }

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # For the scripts that run in a guest: TAP, and programs under one allocator or another. SHIM and JEMALLOC are paths;
-# `work` is the program of that name beside the scripts.
+# `work` is the program of that name beside the scripts, in $here.
+# shellcheck disable=SC2154 # whoever includes this has set it
 
 cases=0
 failures=0

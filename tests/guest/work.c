@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What the checks in a guest run under glibc, under jemalloc and under the shim: it knows malloc and free only, looks at
- * every block's content, and asks the shim's own accounting where there is one. One word says what is done:
+ * What the checks in a guest run under glibc, under jemalloc and under the shim: it knows malloc and free only, looks
+ * at every block's content, and asks the shim's own accounting where there is one. One word says what is done:
  *
  *	facts                    what the library says of itself
  *	phases MIB ROUNDS        one size after the other fills MIB and is freed again

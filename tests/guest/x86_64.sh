@@ -215,9 +215,7 @@ restored() { # ALLOCATOR [CONF]
 	du -sm /tmp/images | sed 's/^/# MiB of images: /'
 	sleep 3
 	kill -TERM "$storm" || return
-	for i in 1 2 3 4 5 6 7 8 9 10; do
-		[ -d "/proc/$storm" ] && sleep 1
-	done
+	timeout 15 tail -f --pid="$storm" /dev/null
 	cat /tmp/storm.txt
 	grep -q '^done .* wrong=0' /tmp/storm.txt
 }
