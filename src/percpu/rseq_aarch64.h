@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The per-CPU operations as restartable sequences for aarch64; included by percpu.h, which has the contract. Written,
- * cross-compiled and run instruction by instruction under an emulator that has no rseq (tests/aarch64), untested on
- * hardware: no kernel has restarted these sections yet.
+ * The per-CPU operations as restartable sequences for aarch64; included by percpu.h, which has the contract. Run
+ * instruction by instruction under an emulator that has no rseq (tests/aarch64), and restarted by a kernel on an emulated
+ * machine of two CPUs (tests/guest), whose host orders memory more strictly than aarch64 does; not on hardware.
  *
  * Read rseq_x86_64.h first; the shape is the same. What differs:
  *   - Loads are not in program order here. floor or end is read with acquire and the word after it, so that who sees a

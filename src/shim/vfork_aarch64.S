@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * vfork with the child told apart: see vfork_x86_64.S for why. Written, cross-compiled and run under an emulator
- * (tests/aarch64), where vfork is fork; untested on hardware.
+ * vfork with the child told apart: see vfork_x86_64.S for why. Run under an emulator (tests/aarch64), where vfork is fork,
+ * and on a kernel in an emulated machine (tests/guest), where it is vfork; not on hardware.
  *
  * What is unusual against x86_64: the return address is in a register (x30), so nothing of ours is on the stack that
  * the child will overwrite; and there is no vfork system call, it is a clone. All registers but x0 survive it, in both
