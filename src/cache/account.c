@@ -94,8 +94,8 @@ unsigned bp_account_cpus(struct bp_pool *pool)
 
 static _Atomic unsigned readers; /* threads that may be reading the limit */
 
-/* Read when the first stack is full, not at the start: the files take a tenth of it, and most programs end before. A sandbox
- * may kill for it: who enters one settles it before (shim/sandbox.c). */
+/* Read when the first stack is full, not at the start: the files take a tenth of it, and most programs end before. A
+ * sandbox may kill for it: who enters one settles it before (shim/sandbox.c). */
 uint64_t bp_account_memory_limit(void)
 {
 	uint64_t limit = get(&bp_default_pool.memory_limit);

@@ -2,10 +2,10 @@
  *
  * See arena.h. What is unusual: no hook gives address space back, and none refuses to either.
  *
- * The first question to jemalloc (mallctl) has it make statistics of every arena and clear them: 41 pages and 85 us, a fifth
- * of a small program's start. So nothing is asked where the answers are known, and until something has been, arenas are made by
- * the inner functions of the embedded jemalloc by which mallctl makes them. Afterwards they must not be: mallctl counts arenas
- * itself. They are those of one version; of another one everything is asked.
+ * The first question to jemalloc (mallctl) has it make statistics of every arena and clear them: 41 pages and 85 us, a
+ * fifth of a small program's start. So nothing is asked where the answers are known, and until something has been,
+ * arenas are made by the inner functions of the embedded jemalloc by which mallctl makes them. Afterwards they must not
+ * be: mallctl counts arenas itself. They are those of one version; of another one everything is asked.
  */
 #include "sys/arena.h"
 
@@ -93,8 +93,8 @@ extern __thread char bp_je_tsd_tls[] __attribute__((tls_model("initial-exec")));
 
 enum { STATE_DIRTY = 1 };
 
-/* jemalloc's own pages are as large as the range's: the smallest block that is aligned to two has four. The profiler, junk
- * and the like can only be on where somebody asked for them. */
+/* jemalloc's own pages are as large as the range's: the smallest block that is aligned to two has four. The profiler,
+ * junk and the like can only be on where somebody asked for them. */
 bool bp_arena_is_plain(bool configured)
 {
 	plain = je_nallocx(1, MALLOCX_ALIGN(2 * BP_PAGE)) == 4 * BP_PAGE && !configured &&

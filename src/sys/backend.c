@@ -299,8 +299,8 @@ static bool pays(size_t count, bool holes)
 	       atomic_fetch_add_explicit(&singles, count, memory_order_relaxed) >= SINGLES;
 }
 
-/* One by one, where it is nobody else's and pays through the explicit tcache. It never has blocks of an arena that may be
- * dropped. */
+/* One by one, where it is nobody else's and pays through the explicit tcache. It never has blocks of an arena that may
+ * be dropped. */
 static size_t fill_singly(void **out, size_t count, unsigned class, struct bp_heap *heap, bool holes)
 {
 	int flags = MALLOCX_ARENA(heap->arena) | MALLOCX_TCACHE_NONE | alignment_flag(class);

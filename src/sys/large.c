@@ -45,8 +45,8 @@ static int alignment_for(size_t n, size_t alignment)
 	return MALLOCX_LG_ALIGN(__builtin_ctzl(alignment < least ? least : alignment));
 }
 
-/* Is this among the first few bytes? They come from the arena that is there: an arena costs 40 us and 23 pages, and most
- * programs in C++ have one such block, for ever (72 KB that libstdc++ keeps for exceptions without memory). */
+/* Is this among the first few bytes? They come from the arena that is there: an arena costs 40 us and 23 pages, and
+ * most programs in C++ have one such block, for ever (72 KB that libstdc++ keeps for exceptions without memory). */
 static bool is_first(size_t n)
 {
 	static _Atomic size_t first;

@@ -50,8 +50,8 @@ static int64_t asked(const char *name, size_t size)
 	return value;
 }
 
-/* What the start takes for known where nobody has set jemalloc up. That it may then do without questions altogether is tested
- * under the shim (engine.c): here there are more threads. */
+/* What the start takes for known where nobody has set jemalloc up. That it may then do without questions altogether is
+ * tested under the shim (engine.c): here there are more threads. */
 Test(backend, jemalloc_is_set_up_as_the_start_believes)
 {
 	const char *junk, *own;
