@@ -5,7 +5,8 @@
 #
 #	aarch64        the core's tests and the shim's where a kernel restarts the aarch64 sections; two CPUs
 #	instructions   user instructions of real programs under glibc, jemalloc and the shim; aarch64: qemu's x86 counts none
-#	x86_64         cgroup 2, CPUs that go and come, locked memory, overcommit_memory=2, huge pages, core files, CRIU
+#	x86_64         cgroup 2, CPUs that go and come, locked memory, overcommit_memory=2, huge pages, core files
+#	criu           dump and restore; for the tables over 1 TiB of addresses criu 3.17 wants 2 GiB of memory itself
 #	small          a machine with 112 MiB
 #
 # Without any: all of them. TAP comes out; what a guest printed in whole stays in DIRECTORY/PART.log. Everything is
@@ -19,7 +20,7 @@ set -u
 
 here=$(dirname -- "$(readlink -f -- "$0")")
 root=$(dirname -- "$(dirname -- "$here")")
-[ $# -gt 0 ] || { sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,20p' >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n '4,/^set -u/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1" && out=$(readlink -f -- "$1") || exit
 shift
 status=0
@@ -244,16 +245,22 @@ part_x86_64() {
 sh /guest/x86_64.sh" -m 2048 -smp 4
 }
 
+part_criu() {
+	with_amd64
+	run criu amd64 600 "$(settings build-amd64 "$debian_jemalloc")
+sh /guest/x86_64.sh criu" -m 6144 -smp 2
+}
+
 part_small() {
 	with_amd64
 	run small amd64 300 "$(settings build-amd64 "$debian_jemalloc")
 sh /guest/x86_64.sh small" -m 112 -smp 1
 }
 
-[ $# -gt 0 ] || set -- aarch64 instructions x86_64 small
+[ $# -gt 0 ] || set -- aarch64 instructions x86_64 criu small
 for chosen in "$@"; do
 	case $chosen in
-	aarch64 | instructions | x86_64 | small) "part_$chosen" ;;
+	aarch64 | instructions | x86_64 | criu | small) "part_$chosen" ;;
 	*) die "there is no part $chosen" ;;
 	esac
 done
