@@ -1,14 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What starting a program costs: /bin/true, spawned in turns with each of the given libraries preloaded ("-": none).
+ * What starting a program costs: /bin/true, say, spawned in turns with each of the given libraries preloaded ("-": none).
  *
  *     spawn ROUNDS PROGRAM LIBRARY…   ->  time/LIBRARY (ms) and faults/LIBRARY (minor page faults), one line a spawn
+ *
+ * /bin/true allocates nothing. Without arguments this program is one that does a little, to be PROGRAM itself.
  */
 #include "measure.h"
 
 #include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+
+/* Fifty blocks of sixteen sizes from 16 bytes to 8 KiB. */
+static int allocate_a_little(void)
+{
+	char *blocks[50];
+
+	for (size_t i = 0; i < 50; i++) {
+		size_t n = ((size_t)16 << i % 8) * (1 + i % 2) + i % 8;
+
+		if (!(blocks[i] = malloc(n)))
+			return 1;
+		bench_touch(blocks[i]);
+	}
+	for (size_t i = 0; i < 50; i++)
+		free(blocks[i]);
+	return 0;
+}
 
 static void spawn(const char *program, const char *library)
 {
@@ -37,6 +56,8 @@ int main(int argc, char **argv)
 {
 	long rounds;
 
+	if (argc == 1)
+		return allocate_a_little();
 	if (argc < 4)
 		bench_fail("usage: spawn ROUNDS PROGRAM LIBRARY…");
 	rounds = bench_number(argv[1]);
