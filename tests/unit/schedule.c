@@ -28,6 +28,8 @@ static const struct u_plan *plan;
 static int (*pick)(void);
 static bool begun[2], ended[2];
 static int running = -1;
+static const char *failed; /* a condition that an actor was to meet */
+static char failure[512];
 
 struct u_made u_steps[U_STEPS_MAX];
 int u_length, u_repeated;
@@ -55,15 +57,23 @@ const char *u_schedule(void)
 	return text;
 }
 
+static __attribute__((noreturn)) void report(void)
+{
+	cr_assert_fail("not %s: %s; schedule %s", failed, failure, u_schedule());
+	abort();
+}
+
+/* Out of an actor first: an assertion that fails leaves the test by longjmp. */
 void u_fail(const char *condition, const char *format, ...)
 {
-	static char text[512];
 	va_list args;
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	vsnprintf(failure, sizeof(failure), format, args);
 	va_end(args);
-	cr_assert_fail("not %s: %s; schedule %s", condition, text, u_schedule());
-	abort();
+	failed = condition;
+	if (running >= 0)
+		setcontext(&scheduler);
+	report();
 }
 
 /* ---- states ---- */
@@ -251,9 +261,13 @@ bool u_run(const struct u_plan *which, int (*next)(void))
 		running = choose();
 		if (running >= 0)
 			swapcontext(&scheduler, &contexts[running]);
+		if (failed != NULL)
+			running = -1;
 	} while (running >= 0 && (!ended[0] || !ended[1]));
 	bool whole = running >= 0;
 	running = -1;
+	if (failed != NULL)
+		report();
 	u_check(u_length + 1 < U_STEPS_MAX, "a schedule without an end");
 	u_check(!strayed, "the same schedule went another way: the scene is not the same each time");
 	if (!whole)

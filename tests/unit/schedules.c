@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cache/stack.h"
+#include "sets.h"
 #include "support.h"
 
 /* ---- a stack ---- */
@@ -236,6 +237,61 @@ Test(schedules, the_tool_finds_what_differs)
 	plan.actor[0] = plan.actor[1] = add_in_two_steps;
 	cr_expect_eq(u_explore_bounded(&plan, 0), 2, "one after the other");
 	cr_expect_eq(u_explore_bounded(&plan, 9), 6, "4 over 2");
+}
+
+static _Atomic unsigned taken;
+static unsigned plain;
+
+static void reset_plain(void)
+{
+	atomic_store(&taken, 0);
+	plain = 0;
+}
+
+/* Twice, where the other one isn't at it. */
+static void change_plain(void)
+{
+	const unsigned mine = (unsigned)u_actor() + 1;
+	for (int i = 0; i < 2; i++)
+		if (atomic_exchange_explicit(&taken, 1, memory_order_acquire) == 0) {
+			plain = 3 * plain + mine; /* and no register has it later */
+			atomic_store_explicit(&taken, 0, memory_order_release);
+		}
+}
+
+static struct u_set plains;
+
+static void note_plain(void)
+{
+	u_set_add(&plains, plain);
+}
+
+static uint64_t all_the_state(void)
+{
+	return plain;
+}
+
+static uint64_t too_little_state(void)
+{
+	return 0;
+}
+
+static uint32_t count_plains(uint64_t (*state)(void))
+{
+	struct u_plan plan = {
+		.before = reset_plain, .actor = { change_plain, change_plain }, .after = note_plain, .state = state,
+	};
+	u_set_clear(&plains);
+	u_explore(&plan, 0);
+	return plains.count;
+}
+
+Test(schedules, states_are_told_apart_by_what_is_shared_and_not_atomic)
+{
+	uint32_t there = count_plains(NULL);
+	cr_expect_gt(there, 6, "the orders of twice two, and less where somebody is at it");
+	cr_expect_eq(count_plains(all_the_state), there);
+	cr_expect_lt(count_plains(too_little_state), there, "a state that leaves it out hides ends");
 }
 
 /* Ends that differ in who holds what, and in the order on the stack. */

@@ -23,7 +23,7 @@
 
 enum {
 	RUNS = 40, PREEMPTIONS = 1,
-	COMPARED = 500, LONG_COMPARED = 4000, /* runs */
+	COMPARED = 1500, LONG_COMPARED = 4000, /* runs */
 	NS_A_LOOK = 10000000, /* longer than a giving back's bound and the pause between two steals */
 };
 
