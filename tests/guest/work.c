@@ -15,6 +15,7 @@
  * The last line is `done` with figures. The status is 1 where a content or a balance was wrong.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -253,7 +254,8 @@ static void storm(unsigned threads, unsigned seconds)
 		if (pthread_create(&ids[i], NULL, actor, (void *)(i + 1)) != 0)
 			abort();
 	struct timespec limit = { .tv_sec = seconds == 0 ? 600 : seconds };
-	sigtimedwait(&term, NULL, &limit);
+	while (sigtimedwait(&term, NULL, &limit) < 0 && errno == EINTR) /* so it is after a restore */
+		;
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < threads; i++)
 		pthread_join(ids[i], NULL);
