@@ -129,7 +129,7 @@ uint64_t bp_account_budget(struct bp_pool *pool)
 		limit = bp_account_memory_limit() / 8;
 	int64_t now = atomic_load_explicit(&pool->peak, memory_order_relaxed);
 	int64_t last = atomic_load_explicit(&pool->last_peak, memory_order_relaxed);
-	return bp_policy_budget(limit, at_least_0(now > last ? now : last), pool->slabs.cpus) + get(&pool->prefilled_bytes);
+	return bp_policy_budget(limit, at_least_0(now > last ? now : last), bp_percpu_processors(pool->slabs)) + get(&pool->prefilled_bytes);
 }
 
 void bp_account_child(struct bp_pool *pool)

@@ -224,12 +224,8 @@ static void *from_cache(struct bp_pool *pool, int cpu, unsigned class)
 	return p;
 }
 
-void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
+static void *miss(struct bp_pool *pool, int cpu, unsigned class, bool zero)
 {
-	if (!bp_pool_start(pool) || class < pool->first_class || class >= pool->classes ||
-	    atomic_load_explicit(&pool->passing, memory_order_relaxed))
-		return bp_pool_acquire_other(pool, bp_class_size(class), zero);
-	int cpu = bp_percpu_enter(pool->slabs, bp_pool_epoch(pool));
 	void *p = bp_percpu_mode() == BP_PERCPU_RSEQ ? NULL : from_cpu(pool, cpu, class);
 	if (p == NULL) {
 		bp_epoch_poll(pool, cpu, class);
@@ -242,6 +238,14 @@ void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
 	if (zero)
 		memset(p, 0, bp_class_size(class));
 	return p;
+}
+
+void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
+{
+	if (!bp_pool_start(pool) || class < pool->first_class || class >= pool->classes ||
+	    atomic_load_explicit(&pool->passing, memory_order_relaxed))
+		return bp_pool_acquire_other(pool, bp_class_size(class), zero);
+	return miss(pool, bp_percpu_enter(pool->slabs, bp_pool_epoch(pool)), class, zero);
 }
 
 void *bp_pool_acquire_cached(struct bp_pool *pool, unsigned class)
@@ -333,10 +337,41 @@ static __attribute__((noinline, cold)) void *acquire_unpassed(struct bp_pool *po
 
 /* Where a class or everything passes through, this is its hit path: what it has to do beside jemalloc's malloc is a
  * compare and a count. */
-void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
+static __attribute__((noinline)) void *pass_or_miss(struct bp_pool *pool, size_t n, bool zero)
 {
 	if (n >= atomic_load_explicit(&pool->pass, memory_order_relaxed) || zero || bp_thread.passed + 1 >= BP_PASS_ROW)
 		return acquire_unpassed(pool, n, zero);
+	void *p = bp_pass_malloc(n);
+	if (bp_unlikely(p == NULL))
+		return pass(pool, n, false);
+	bp_thread.passed++;
+	return p;
+}
+
+void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
+{
+	if (n < atomic_load_explicit(&pool->seat_small, memory_order_relaxed))
+		return bp_pool_acquire_seated(pool, bp_class_lookup[(n + 7) / 8], n, zero);
+	if (n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->seat_limit, memory_order_relaxed))
+		return bp_pool_acquire_seated(pool, bp_class_lookup_large[(n + 1023) / 1024], n, zero);
+	return pass_or_miss(pool, n, zero);
+}
+
+static __attribute__((noinline)) void *miss_on_seat(struct bp_pool *pool, unsigned class, size_t n, bool zero)
+{
+	int cpu = bp_percpu_enter(pool->slabs, bp_pool_epoch(pool));
+	/* Nor does anything pass in the child of a vfork, whose sandbox may not know what a first pass asks the kernel. */
+	if (!bp_seat_is(cpu) && n < pool->unseated && bp_thread.rseq != &bp_rseq_vfork)
+		return pass(pool, n, zero);
+	return miss(pool, cpu, class, zero);
+}
+
+void *bp_pool_acquire_unseated(struct bp_pool *pool, unsigned class, size_t n, bool zero)
+{
+	/* Nothing passes unnoticed: releases must know before that not all blocks are in the range. */
+	if (bp_thread.rseq != &bp_rseq_none || n >= pool->unseated || zero || bp_thread.passed + 1 >= BP_PASS_ROW ||
+	    bp_unlikely(!atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed)))
+		return miss_on_seat(pool, class, n, zero);
 	void *p = bp_pass_malloc(n);
 	if (bp_unlikely(p == NULL))
 		return pass(pool, n, false);

@@ -50,8 +50,8 @@ enum {
 	BP_PASS_ROW = 256,
 	/* Requests that fail up to here are worth a purge of all of jemalloc's free pages, and a second try. */
 	BP_PURGE_FOR = 64 << 20,
-	/* In the portable mode a pair costs two locked instructions each: up to this size, where jemalloc's own cache
-	 * ends, jemalloc is faster, and the class passes through. */
+	/* In the portable mode a pair costs a thread without a seat two locked instructions each: up to this size, where
+	 * jemalloc's own cache ends, jemalloc is faster, and the request passes through. */
 	BP_FALLBACK_SIZE = 32 << 10,
 };
 

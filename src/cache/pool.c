@@ -121,6 +121,7 @@ static void in_child(void)
 	/* With one thread there is nobody whose operations could have been cut off, except, in a signal handler, this
 	 * thread's own, which it goes on with. */
 	bp_leaks_child();
+	bp_percpu_child_threads();
 	if (!started_alone && is_ready(&bp_default_pool))
 		start_afresh(&bp_default_pool);
 	if (!started_alone && _IO_list_resetlock != NULL)
@@ -180,7 +181,11 @@ static bool start(struct bp_pool *pool)
 	bool usable = bp_backend_start(&pool->heap, (unsigned)epoch_ms);
 	enum bp_percpu_mode mode = bp_percpu_start(wanted_mode());
 	usable = usable && mode != BP_PERCPU_PASS;
-	pool->first_class = mode == BP_PERCPU_FALLBACK && !bp_watch.on ? bp_class_of(BP_FALLBACK_SIZE) + 1 : 0;
+	if (mode == BP_PERCPU_FALLBACK && bp_seats.count > 0)
+		bp_range_aside();
+	bool some_pass = mode == BP_PERCPU_FALLBACK && !bp_watch.on;
+	pool->first_class = some_pass && bp_seats.count == 0 ? bp_class_of(BP_FALLBACK_SIZE) + 1 : 0;
+	pool->unseated = some_pass && bp_seats.count > 0 ? BP_FALLBACK_SIZE + 1 : 0;
 	atomic_store_explicit(&pool->deadline, bp_os_now_ms() + epoch_ms, memory_order_relaxed);
 	bp_pool_expect_forks();
 	return usable;
@@ -198,6 +203,13 @@ static bool opened(struct bp_pool *pool)
 	return true;
 }
 
+/* Up to a limit, what does the fine table answer for: requests below the result. */
+static size_t below(size_t limit)
+{
+	size_t small = limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX;
+	return small == 0 ? 0 : small + 1;
+}
+
 void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 {
 	if (!passing && pool->usable && !opened(pool))
@@ -205,19 +217,21 @@ void bp_pool_set_mode(struct bp_pool *pool, bool passing)
 	if (!pool->usable && pool == &bp_default_pool)
 		bp_range_stop();
 	atomic_store_explicit(&pool->passing, passing || !pool->usable, memory_order_relaxed);
-	/* In the portable mode nothing is a hit: the limit leads every request to where the mode is looked at. */
 	bool watched = bp_watch.on && pool->bare == NULL;
-	bool hits = bp_percpu_mode() == BP_PERCPU_RSEQ && !passing && pool->usable && !watched;
-	size_t limit = hits ? pool->cap : 0;
+	bool hits = !passing && pool->usable && !watched;
+	/* In the portable mode hits are those on seats; else the limits lead each request to where the mode is looked at. */
+	size_t limit = hits && bp_percpu_mode() == BP_PERCPU_RSEQ ? pool->cap : 0;
+	size_t seat_limit = hits && bp_seats.count > 0 ? pool->cap : 0;
 	atomic_store_explicit(&pool->limit, limit, memory_order_relaxed);
+	atomic_store_explicit(&pool->seat_limit, seat_limit, memory_order_relaxed);
+	atomic_store_explicit(&pool->seat_small, below(seat_limit), memory_order_relaxed);
 	size_t pass = pool->first_class > 0 ? bp_class_size(pool->first_class - 1) + 1 : 0;
 	if ((passing || !pool->usable) && !pool->heap.whole)
 		pass = SIZE_MAX;
 	if (pass > 0) /* first: who meets a block from outside must not take it for a foreign one */
 		atomic_store_explicit(&bp_range.incomplete, true, memory_order_release);
 	atomic_store_explicit(&pool->pass, watched ? 0 : pass, memory_order_release);
-	size_t small = limit < BP_CLASS_LOOKUP_MAX ? limit : BP_CLASS_LOOKUP_MAX;
-	atomic_store_explicit(&pool->small, small == 0 ? 0 : small + 1, memory_order_relaxed);
+	atomic_store_explicit(&pool->small, below(limit), memory_order_relaxed);
 }
 
 int bp_pool_open(struct bp_pool *pool)

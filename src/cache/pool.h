@@ -24,6 +24,7 @@
 #include "cache/level.h"
 #include "cache/sizing.h"
 #include "percpu/percpu.h"
+#include "percpu/seats.h"
 #include "sys/backend.h"
 #include "sys/range.h"
 
@@ -74,12 +75,16 @@ struct bp_pool {
 	_Atomic size_t pass;           /* requests below pass through: in the portable mode the small ones, in pass
 	                                * mode all; 0 where not even those of no bytes do, so before the start */
 
+	_Atomic size_t seat_small;     /* requests below it are hits on the thread's seat in the portable mode, */
+	_Atomic size_t seat_limit;     /* and all up to here */
+
 	const struct bp_pool *self;    /* of a live pool other than the default one: this */
 
 	/* Configuration. */
 	size_t cap;                    /* inclusive; the class of the cap is the last one that is kept */
 	unsigned classes;              /* classes up to the cap */
 	unsigned first_class;          /* classes below it pass through */
+	size_t unseated;               /* where there are seats, requests below it do for threads without one */
 	_Atomic uint32_t state;        /* BP_POOL_… */
 	int id;                        /* its number there; the default pool's is 0 */
 	_Atomic bool passing;          /* everything passes through */
@@ -177,6 +182,9 @@ void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero) BP_S
 /* What the stack gave lacks the mark: it is bp_percpu_nothing, or a block that was written to. */
 void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bool zero) BP_SLOW;
 
+/* The thread's seat has nothing, or the thread has no seat. */
+void *bp_pool_acquire_unseated(struct bp_pool *pool, unsigned class, size_t n, bool zero) BP_ASIDE;
+
 /* Straight to jemalloc, aligned to a power of two. */
 void *bp_pool_pass_aligned(struct bp_pool *pool, size_t alignment, size_t n, bool zero) BP_SLOW;
 
@@ -189,7 +197,7 @@ void bp_pool_release_invalid(struct bp_pool *pool, void *p) BP_SLOW;
 /* p bears the mark of a released block. */
 void bp_pool_release_twice(struct bp_pool *pool, void *p, unsigned tag) BP_SLOW;
 /* This CPU's stack is full, closed or out of reach; or the block is not to be kept. */
-void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag) BP_SLOW;
+void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag) BP_ASIDE;
 
 /* ---- the hit path ---- */
 
@@ -215,6 +223,18 @@ static inline __attribute__((always_inline)) void *bp_pool_acquire_class(struct 
 	return p;
 }
 
+/* The same in the portable mode: behind the compares that hits of the other one make, so that those don't notice. */
+static inline __attribute__((always_inline)) void *bp_pool_acquire_seated(struct bp_pool *pool, unsigned class, size_t n,
+									  bool zero)
+{
+	void *p;
+	if (BP_SEAT_NEVER(!bp_seat_pop(&p, pool->slabs.base, class)))
+		return bp_pool_acquire_unseated(pool, class, n, zero);
+	if (bp_unlikely(!bp_pool_unmark(p)))
+		return bp_pool_acquire_unmarked(pool, class, p, zero);
+	return zero ? __builtin_memset(p, 0, n) : p;
+}
+
 static inline __attribute__((always_inline)) void *bp_pool_acquire(struct bp_pool *pool, size_t n, bool zero)
 {
 	if (bp_likely(n < atomic_load_explicit(&pool->small, memory_order_relaxed)))
@@ -222,6 +242,8 @@ static inline __attribute__((always_inline)) void *bp_pool_acquire(struct bp_poo
 	/* A small one gets here as well, where the mode changed just now: the second table has nothing for it. */
 	if (bp_likely(n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->limit, memory_order_relaxed)))
 		return bp_pool_acquire_class(pool, bp_class_lookup_large[(n + 1023) / 1024], n, zero);
+	if (bp_likely(n < atomic_load_explicit(&pool->seat_small, memory_order_relaxed)))
+		return bp_pool_acquire_seated(pool, bp_class_lookup[(n + 7) / 8], n, zero);
 	return bp_pool_acquire_other(pool, n, zero);
 }
 
@@ -238,11 +260,33 @@ static inline __attribute__((always_inline)) void bp_pool_release_marked(struct 
 		bp_pool_release_full(pool, p, tag);
 }
 
-static inline __attribute__((always_inline)) void bp_pool_release(struct bp_pool *pool, void *p)
+/* A release that the range does not serve: p is from outside, or this is the portable mode with seats. */
+static inline __attribute__((always_inline)) void bp_pool_release_seated(struct bp_pool *pool, void *p)
 {
 	unsigned tag;
 	if (bp_unlikely(!bp_range_has(p))) {
 		bp_pool_release_outside(pool, p);
+		return;
+	}
+	if (bp_unlikely(!bp_range_starts(&tag, p))) {
+		bp_pool_release_elsewhere(pool, p);
+		return;
+	}
+	uintptr_t *mark = bp_mark_of(p);
+	if (bp_unlikely(*mark == bp_mark_value(p))) {
+		bp_pool_release_twice(pool, p, tag);
+		return;
+	}
+	*mark = bp_mark_value(p);
+	if (BP_SEAT_NEVER(!bp_seat_push(pool->slabs.base, tag - 1, p)))
+		bp_pool_release_full(pool, p, tag);
+}
+
+static inline __attribute__((always_inline)) void bp_pool_release(struct bp_pool *pool, void *p)
+{
+	unsigned tag;
+	if (bp_unlikely(!bp_range_serves(p))) {
+		bp_pool_release_seated(pool, p);
 		return;
 	}
 	if (bp_unlikely(!bp_range_starts(&tag, p))) {
@@ -266,8 +310,10 @@ static inline __attribute__((always_inline)) bool bp_pool_release_sized(struct b
 {
 	if (bp_likely(n < atomic_load_explicit(&pool->small, memory_order_relaxed)))
 		return bp_pool_release_class(pool, p, bp_class_lookup[(n + 7) / 8]);
-	return n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->limit, memory_order_relaxed) &&
-	       bp_pool_release_class(pool, p, bp_class_lookup_large[(n + 1023) / 1024]);
+	if (n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->limit, memory_order_relaxed))
+		return bp_pool_release_class(pool, p, bp_class_lookup_large[(n + 1023) / 1024]);
+	return n < atomic_load_explicit(&pool->seat_small, memory_order_relaxed) &&
+	       bp_pool_release_class(pool, p, bp_class_lookup[(n + 7) / 8]);
 }
 
 #endif

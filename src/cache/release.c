@@ -178,11 +178,19 @@ static void release_full(struct bp_pool *pool, void *p, unsigned tag)
 	flush(pool, cpu, class, p);
 }
 
-void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag)
+static __attribute__((noinline, cold)) void release_slowly(struct bp_pool *pool, void *p, unsigned tag)
 {
 	int saved = errno;
 	release_full(pool, p, tag);
 	errno = saved;
+}
+
+/* In the portable mode also the way of a block that would be a hit: another pool's, or one whose class was said. */
+void bp_pool_release_full(struct bp_pool *pool, void *p, unsigned tag)
+{
+	if (atomic_load_explicit(&pool->seat_limit, memory_order_relaxed) == 0 ||
+	    !bp_seat_push(pool->slabs.base, tag - 1, p))
+		release_slowly(pool, p, tag);
 }
 
 /* ---- what is no block of the range ---- */

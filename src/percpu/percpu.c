@@ -9,7 +9,8 @@
  * membarrier's rseq command makes each section that runs on the CPU start again, and returns when that is done: from then
  * on no section can commit to a closed head. Now the taker reads the word, writes it empty, hands out what the slots
  * hold, and opens: word before floor before end, each with release (it pairs with the acquire of the operations, which
- * read floor or end first and the word second). In the portable mode the CPU's lock takes membarrier's place.
+ * read floor or end first and the word second). In the portable mode the CPU's lock takes membarrier's place, and for a
+ * seat what seats.h says.
  *
  * fork in the middle: the child has no taker. The word was either not yet written (the blocks are in the stack, and
  * nowhere else: it is written empty before they are handed on) or was (they are lost to the child). bp_percpu_child opens
@@ -22,9 +23,12 @@
 #include <sys/rseq.h>
 
 #include "percpu/fallback.h"
+#include "percpu/seats.h"
 
 char bp_percpu_nothing[sizeof(struct bp_slab)] __attribute__((aligned(BP_LINE)));
-struct bp_rseq bp_rseq_unset = { .cpu_id = -1 }, bp_rseq_none = { .cpu_id = -1 }, bp_rseq_vfork = { .cpu_id = -1 };
+struct bp_rseq bp_rseq_unset = { .cpu_id = -1, .here = BP_SEAT_AWAY };
+struct bp_rseq bp_rseq_none = { .cpu_id = -1, .here = BP_SEAT_AWAY };
+struct bp_rseq bp_rseq_vfork = { .cpu_id = -1, .here = BP_SEAT_AWAY };
 __thread struct bp_thread bp_thread __attribute__((tls_model("initial-exec"))) = { .rseq = &bp_rseq_unset };
 
 static enum bp_percpu_mode mode;
@@ -64,6 +68,7 @@ enum bp_percpu_mode bp_percpu_start(enum bp_percpu_mode wanted)
 	/* Without a way to stop another CPU, what lies on idle CPUs could never be given back. */
 	if (mode == BP_PERCPU_RSEQ && !(registered && bp_os_restart_register()))
 		mode = BP_PERCPU_FALLBACK;
+	bp_seats_start(mode == BP_PERCPU_FALLBACK ? bp_os_possible_cpus() : 0);
 	return mode;
 }
 
@@ -74,7 +79,7 @@ enum bp_percpu_mode bp_percpu_mode(void)
 
 bool bp_percpu_create(struct bp_slabs *s)
 {
-	unsigned cpus = bp_os_possible_cpus();
+	unsigned cpus = bp_os_possible_cpus() + bp_seats.count;
 	char *space = bp_os_reserve((cpus + 2) * BP_SLAB_BYTES, BP_PAGE);
 	if (space == NULL)
 		return false;
@@ -87,6 +92,11 @@ bool bp_percpu_create(struct bp_slabs *s)
 	atomic_thread_fence(memory_order_release); /* who sees that there are CPUs sees where */
 	s->cpus = cpus;
 	return true;
+}
+
+unsigned bp_percpu_processors(struct bp_slabs s)
+{
+	return s.cpus < bp_seats.count ? 0 : s.cpus - bp_seats.count;
 }
 
 static bool prepare_thread(void)
@@ -121,7 +131,7 @@ int bp_percpu_enter(struct bp_slabs s, uint32_t epoch)
 	int cpu = -1;
 	if (mode == BP_PERCPU_RSEQ && prepare_thread())
 		cpu = *(volatile int32_t *)&bp_thread.rseq->cpu_id;
-	else if (mode == BP_PERCPU_FALLBACK)
+	else if (mode == BP_PERCPU_FALLBACK && (cpu = bp_seat_enter()) < 0)
 		cpu = (int)bp_os_cpu();
 	if (cpu < 0 || (unsigned)cpu >= s.cpus)
 		return -1;
@@ -240,20 +250,22 @@ uint32_t bp_percpu_count(struct bp_slabs s, int cpu, unsigned class)
 
 static bool stop(struct bp_slabs s, int cpu)
 {
-	return mode == BP_PERCPU_RSEQ ? bp_os_restart_cpu(cpu) : bp_fallback_lock(s, cpu);
+	if (mode == BP_PERCPU_RSEQ)
+		return bp_os_restart_cpu(cpu);
+	return bp_seat_is(cpu) ? bp_seat_stop(cpu) : bp_fallback_lock(s, cpu);
 }
 
 static void resume(struct bp_slabs s, int cpu)
 {
-	if (mode != BP_PERCPU_RSEQ)
+	if (mode != BP_PERCPU_RSEQ && !bp_seat_is(cpu))
 		bp_fallback_unlock(s, cpu);
 }
 
 /* membarrier may be what a sandbox kills for: this thread's, or that of the child of a vfork, about which nothing is known
  * (and which must not leave a CPU taken, if it is killed, in its parent's memory). */
-static bool may_stop(void)
+static bool may_stop(int cpu)
 {
-	return mode != BP_PERCPU_RSEQ || !(bp_os_is_confined() || bp_thread.rseq == &bp_rseq_vfork);
+	return (mode != BP_PERCPU_RSEQ && !bp_seat_is(cpu)) || !(bp_os_is_confined() || bp_thread.rseq == &bp_rseq_vfork);
 }
 
 static bool is_open(struct bp_slab *slab, unsigned class)
@@ -288,7 +300,7 @@ bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, b
 						     memory_order_relaxed))
 		return false;
 	/* After the exchange: either this sees that it may not, or bp_percpu_confine sees that it takes. */
-	if (!may_stop()) {
+	if (!may_stop(cpu)) {
 		atomic_store_explicit(&slab->cpu.taken, 0, memory_order_release);
 		return false;
 	}
@@ -319,7 +331,7 @@ bool bp_percpu_close(struct bp_slabs s, int cpu, unsigned class)
 	if (!atomic_compare_exchange_strong_explicit(&slab->cpu.taken, &nobody, 1, memory_order_seq_cst,
 						     memory_order_relaxed))
 		return false;
-	bool stopped = may_stop() && stop(s, cpu);
+	bool stopped = may_stop(cpu) && stop(s, cpu);
 	if (stopped)
 		resume(s, cpu);
 	atomic_store_explicit(&slab->cpu.taken, 0, memory_order_release);
@@ -334,6 +346,8 @@ void bp_percpu_confine(struct bp_slabs s, bool confined)
 	for (unsigned cpu = 0; confined && cpu < s.cpus; cpu++)
 		while (atomic_load(&bp_slab_of(s, (int)cpu)->cpu.taken) != 0 && bp_os_now_ms() < end)
 			sched_yield();
+	while (confined && bp_seats_are_looked_for() && bp_os_now_ms() < end)
+		sched_yield();
 }
 
 void bp_percpu_reset(struct bp_slabs s, bool purge)
@@ -369,6 +383,11 @@ void bp_percpu_child(struct bp_slabs s)
 			open_head(&slab->heads[class], class, atomic_load_explicit(&c->capacity, memory_order_relaxed));
 		}
 	}
+}
+
+void bp_percpu_child_threads(void)
+{
+	bp_seats_child();
 }
 
 uint32_t bp_percpu_peek(void ***slots, struct bp_slabs s, int cpu, unsigned class)

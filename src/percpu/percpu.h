@@ -31,7 +31,7 @@
  * Why cpu_id and not mm_cid: a released block is warm in the cache of the CPU that released it, and membarrier can stop
  * one CPU but not one mm_cid.
  *
- * Read first: this header; then rseq_x86_64.h; fallback.c; percpu.c.
+ * Read first: this header; then rseq_x86_64.h; seats.h; fallback.c; percpu.c.
  */
 #ifndef BP_PERCPU_PERCPU_H
 #define BP_PERCPU_PERCPU_H
@@ -83,7 +83,8 @@ struct bp_slab {
 };
 _Static_assert(sizeof(struct bp_slab) <= 4096, "heads and bookkeeping share the slab's first page");
 
-/* The slabs of a pool: slab of CPU 0; two unreadable-for-nothing slabs lie below it. Before the pool is started: zeroes. */
+/* The slabs of a pool: slab of CPU 0; two unreadable-for-nothing slabs lie below it. Before the pool is started: zeroes.
+ * In the portable mode seats (seats.h) follow the CPUs and count as such. */
 struct bp_slabs {
 	char *base;
 	unsigned cpus;
@@ -100,11 +101,18 @@ struct bp_rseq {
 	uint64_t rseq_cs;
 	uint32_t flags;
 	uint32_t rest[3];
+	/* Behind what the kernel knows, and only in areas of our own, for the portable mode: see seats.h. */
+	_Atomic int64_t here;
+	uint32_t unused[6];
 } __attribute__((aligned(32)));
+
+/* `here` of who has no seat, or is at work on it: the slab below that of CPU 0. */
+#define BP_SEAT_AWAY (-(int64_t)BP_SLAB_BYTES)
 
 /* The area that this thread's operations go by. New threads start with `unset`, whose cpu_id of -1 leads to the slow
  * path, which looks for the real one. A vfork child shares this variable's memory with its parent but has no
- * registration of its own: the shim points it to `vfork` meanwhile. */
+ * registration of its own: the shim points it to `vfork` meanwhile. In the portable mode it is the area of this thread's
+ * seat, or `none` where there was none free. */
 extern struct bp_rseq bp_rseq_unset BP_HIDDEN, bp_rseq_none BP_HIDDEN, bp_rseq_vfork BP_HIDDEN;
 struct bp_thread {
 	struct bp_rseq *rseq;
@@ -140,8 +148,10 @@ static inline struct bp_slab *bp_slab_of(struct bp_slabs s, int cpu)
 enum bp_percpu_mode bp_percpu_start(enum bp_percpu_mode wanted);
 enum bp_percpu_mode bp_percpu_mode(void);
 
-/* Address space for the slabs of all possible CPUs; false: no memory. */
+/* Address space for the slabs of all possible CPUs, and of the seats; false: no memory. */
 bool bp_percpu_create(struct bp_slabs *s);
+/* Of these slabs, those of CPUs. */
+unsigned bp_percpu_processors(struct bp_slabs s);
 
 /* Prepares this thread, and its CPU's slab at first use. `epoch`: what a new CPU starts with. The CPU, or -1 where this
  * thread has none (not registered, a vfork child, memory refused): the caller then does without. */
@@ -178,9 +188,9 @@ bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, b
  * could not be made sure of. */
 bool bp_percpu_close(struct bp_slabs s, int cpu, unsigned class);
 
-/* Around the entry into a sandbox that may kill for membarrier (bp_os_confine): from then on no CPU is stopped, taking fails
- * where it would have to, and none is being stopped any more; each CPU then only retires its own stacks. false: there
- * was no sandbox after all. */
+/* Around the entry into a sandbox that may kill for membarrier (bp_os_confine): from then on no CPU is stopped, taking
+ * fails where it would have to, nobody looks for a seat, and no CPU is being stopped any more; each CPU then only retires
+ * its own stacks. false: there was no sandbox after all. */
 void bp_percpu_confine(struct bp_slabs s, bool confined);
 
 /* Makes all CPUs' slabs as if they had never been used; nobody may be using them. purge: their memory goes to the kernel. */
@@ -188,6 +198,8 @@ void bp_percpu_reset(struct bp_slabs s, bool purge);
 
 /* In the child of a fork: frees what threads that do not exist here had closed or locked. */
 void bp_percpu_child(struct bp_slabs s);
+/* Once for all pools: the seats of threads that do not exist here are free. */
+void bp_percpu_child_threads(void);
 /* There, too: the slots of a stack that nobody works on any more; how many. */
 uint32_t bp_percpu_peek(void ***slots, struct bp_slabs s, int cpu, unsigned class);
 /* There, too: empties a stack without looking at its blocks. How many there were. */

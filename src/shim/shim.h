@@ -4,7 +4,7 @@
 
 #include "cache/pool.h"
 
-#define BP_EXPORT __attribute__((visibility("default")))
+#define BP_EXPORT __attribute__((visibility("default"), aligned(BP_LINE)))
 #define POOL (&bp_default_pool)
 
 /* allocate(alignment, n), NULL where it throws (nothrow.cpp). */

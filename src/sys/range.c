@@ -137,6 +137,14 @@ bool bp_range_purge(void *p, size_t bytes)
 	return bp_os_purge(p, bytes);
 }
 
+static bool aside;
+
+void bp_range_aside(void)
+{
+	aside = true;
+	atomic_store_explicit(&bp_range.served, 0, memory_order_relaxed);
+}
+
 /* Makes everything below `end` (an offset) usable. Called under `growing`. */
 static bool commit_to(size_t end)
 {
@@ -156,7 +164,10 @@ static bool commit_to(size_t end)
 	if (!bp_os_commit(bp_range.base + used, target - used))
 		return false;
 	ask_for_huge(used, target);
-	/* Pairs with the relaxed loads in bp_range_has by way of the block's own hand-over. */
+	/* Pairs with the relaxed loads in bp_range_has by way of the block's own hand-over. Served first: what is in the
+	 * range is served, unless nothing is. */
+	if (!aside)
+		atomic_store_explicit(&bp_range.served, target, memory_order_release);
 	atomic_store_explicit(&bp_range.used, target, memory_order_release);
 	return true;
 }

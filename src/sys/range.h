@@ -31,6 +31,7 @@ struct bp_range {
 	char *base;
 	_Atomic size_t used;       /* bytes from base that are committed, table included; release by the grower, relaxed
 	                            * by readers: whoever has a block already synchronised with its grower */
+	_Atomic size_t served;     /* the same, for releases that can be hits at once; 0: none can (bp_range_aside) */
 	_Atomic uint32_t *table;
 	uintptr_t secret;          /* a released block's mark is secret ^ address */
 	size_t reserved;           /* shrinks only (bp_range_shrink) */
@@ -42,6 +43,9 @@ extern struct bp_range bp_range BP_HIDDEN __attribute__((aligned(BP_LINE)));
 /* Reserves as much as the process's limits allow, at most `wish` bytes. huge: ask for huge pages for growth. false:
  * nothing could be had; the backend then works without a range. */
 bool bp_range_start(size_t wish, bool huge);
+
+/* From now on releases go aside: bp_range_serves is false for all. */
+void bp_range_aside(void);
 
 /* In the child of a fork from a process with more threads. */
 void bp_range_child(void);
@@ -74,6 +78,11 @@ void bp_range_forget(const void *p, size_t bytes);
 static inline bool bp_range_has(const void *p)
 {
 	return (uintptr_t)p - (uintptr_t)bp_range.base < atomic_load_explicit(&bp_range.used, memory_order_relaxed);
+}
+
+static inline bool bp_range_serves(const void *p)
+{
+	return (uintptr_t)p - (uintptr_t)bp_range.base < atomic_load_explicit(&bp_range.served, memory_order_relaxed);
 }
 
 /* Does a block start at p, and of which tag (class + 1, or BP_TAG_HUGE)? p is in the range. The reciprocal of tag 0 makes

@@ -217,11 +217,6 @@ Test(pools_prefill, over_the_cap_is_invalid)
 Test(pools_prefill, what_passes_through_is_not_supported)
 {
 	struct bufpool *pool = p_make("passing", 0, 0, 0);
-	char percpu[32] = "";
-
-	bufpool_option_get(percpu, sizeof(percpu), "percpu");
-	if (!strcmp(percpu, "fallback"))
-		expect_failure(NULL, 1, 100, ENOTSUP);
 	cr_assert_eq(bufpool_option_set("mode", "pass"), 0);
 	expect_failure(NULL, 1, 40000, ENOTSUP);
 	expect_failure(pool, 1, 40000, ENOTSUP);

@@ -198,6 +198,7 @@ Test(epoch, a_cpu_retires_its_own_stacks_at_its_next_slow_path)
 Test(epoch, a_retirement_that_was_cut_short_is_gone_on_with)
 {
 	u_start_portable();
+	u_without_seat();
 	cache(3);
 	int cpu = bp_percpu_enter(U_POOL->slabs, bp_pool_epoch(U_POOL));
 	size_t on_cpu = u_on_cpus(U_SIZE);
@@ -287,10 +288,19 @@ Test(epoch, room_that_was_given_is_taken_back_where_nothing_presses)
 
 /* ---- tick and trim ---- */
 
+/* "At once" while there are CPUs to look at. */
+static int tick(void)
+{
+	int ms = 0;
+	for (unsigned i = 0; i <= U_POOL->slabs.cpus && ms == 0; i++)
+		ms = bp_epoch_tick(U_POOL);
+	return ms;
+}
+
 Test(epoch, a_tick_says_when_to_come_again)
 {
 	u_start(NULL);
-	cr_assert_eq(bp_epoch_tick(U_POOL), -1);
+	cr_assert_eq(tick(), -1);
 	cache(3);
 	int ms = bp_epoch_tick(U_POOL);
 	cr_assert(ms > 3500000 && ms <= 3600000, "%d", ms);

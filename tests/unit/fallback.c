@@ -27,6 +27,7 @@ static void start(unsigned capacity)
 {
 	u_pin(u_cpu(0));
 	bp_percpu_start(BP_PERCPU_FALLBACK);
+	bp_thread.rseq = &bp_rseq_vfork; /* no seat: under the CPU's lock */
 	cr_assert(bp_percpu_create(&slabs));
 	cpu = bp_percpu_enter(slabs, 0);
 	cr_assert_geq(cpu, 0);

@@ -106,7 +106,7 @@ Test(limits, core_files_have_what_is_used)
 	/* And what is in use is there, or a core file would be of no use. */
 	void *p = u_get(U_SIZE, false);
 	cr_assert_eq(u_mapped(p, U_SIZE).dumped, U_SIZE);
-	cr_assert_eq(u_mapped(bp_slab_of(U_POOL->slabs, u_cpu(0)), BP_SLAB_BYTES).dumped, BP_SLAB_BYTES);
+	cr_assert_eq(u_mapped(bp_slab_of(U_POOL->slabs, u_slab()), BP_SLAB_BYTES).dumped, BP_SLAB_BYTES);
 }
 
 static size_t room;

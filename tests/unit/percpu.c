@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The contract of percpu.h, for both implementations; and one against the other on the same random states. Two sets of
- * slabs, one in each mode, get the same operations from a thread that stays on one CPU.
+ * The contract of percpu.h, for all implementations; and one against the other on the same random states. Sets of
+ * slabs, one for each, get the same operations from a thread that stays on one CPU.
  */
 #include "percpu/percpu.h"
 
@@ -17,26 +17,39 @@
 #include <unistd.h>
 
 #include "percpu/fallback.h"
+#include "percpu/seats.h"
 #include "support.h"
 
 enum { CLASSES = 6 };
 static const unsigned classes[CLASSES] = { 0, 1, 28, 36, 44, 68 };
 
+/* The portable mode is two implementations: the CPUs' locks, and seats. */
+enum kind { LOCK, SEAT, RSEQ };
+
 struct side {
-	enum bp_percpu_mode mode;
+	enum kind kind;
 	struct bp_slabs slabs;
+	struct bp_rseq *area; /* what this thread goes by there */
 	int cpu;
 };
 
-/* Slabs of this thread's CPU, ready and with nothing opened. */
-static struct side side_in(enum bp_percpu_mode mode)
+static void start(const struct side *s)
 {
-	struct side s = { .mode = mode };
-	u_pin(u_cpu(0));
+	enum bp_percpu_mode mode = s->kind == RSEQ ? BP_PERCPU_RSEQ : BP_PERCPU_FALLBACK;
 	cr_assert_eq(bp_percpu_start(mode), mode);
+	bp_thread.rseq = s->area;
+}
+
+/* Slabs of this thread's CPU, or seat, ready and with nothing opened. */
+static struct side side_in(enum kind kind)
+{
+	struct side s = { .kind = kind, .area = kind == LOCK ? &bp_rseq_vfork : &bp_rseq_unset };
+	u_pin(u_cpu(0));
+	start(&s);
 	cr_assert(bp_percpu_create(&s.slabs));
 	s.cpu = bp_percpu_enter(s.slabs, 7);
-	cr_assert_eq(s.cpu, u_cpu(0));
+	cr_assert_eq(s.cpu, kind == SEAT ? (int)bp_seats.first : u_cpu(0));
+	s.area = bp_thread.rseq;
 	return s;
 }
 
@@ -55,20 +68,23 @@ static struct bp_head *head(struct side *s, unsigned class)
 	return &bp_slab_of(s->slabs, s->cpu)->heads[class];
 }
 
-static enum bp_percpu_mode modes[2];
-static size_t mode_count;
+static enum kind kinds[3];
+static size_t kind_count;
 
 /* Every test runs in each mode that there is. */
 #define EACH_MODE(s) \
-	for (size_t mode_i = (find_modes(), 0); mode_i < mode_count; mode_i++) \
-		for (struct side s = side_in(modes[mode_i]), *once = &s; once != NULL; once = NULL)
+	for (size_t kind_i = (find_kinds(), 0); kind_i < kind_count; kind_i++) \
+		for (struct side s = side_in(kinds[kind_i]), *once = &s; once != NULL; once = NULL)
 
-static void find_modes(void)
+static void find_kinds(void)
 {
-	mode_count = 0;
-	modes[mode_count++] = BP_PERCPU_FALLBACK;
+	kind_count = 0;
+	kinds[kind_count++] = LOCK;
+	bp_percpu_start(BP_PERCPU_FALLBACK);
+	if (bp_seats.count > 0)
+		kinds[kind_count++] = SEAT;
 	if (u_has_rseq())
-		modes[mode_count++] = BP_PERCPU_RSEQ;
+		kinds[kind_count++] = RSEQ;
 }
 
 /* ---- the contract ---- */
@@ -297,7 +313,7 @@ Test(percpu, before_the_start_the_hit_path_says_nothing)
 Test(percpu, the_slabs_below_cpu_0_are_closed)
 {
 	u_need_rseq();
-	struct side s = side_in(BP_PERCPU_RSEQ);
+	struct side s = side_in(RSEQ);
 	static struct bp_rseq none;
 	bp_percpu_open(s.slabs, s.cpu, 9, 10);
 	bp_percpu_push(s.slabs, s.cpu, 9, token(1));
@@ -317,7 +333,7 @@ Test(percpu, the_slabs_below_cpu_0_are_closed)
 Test(percpu, threads_without_a_registration_have_no_cpu)
 {
 	u_need_rseq();
-	struct side s = side_in(BP_PERCPU_RSEQ);
+	struct side s = side_in(RSEQ);
 	struct bp_rseq *own = bp_thread.rseq;
 	bp_thread.rseq = &bp_rseq_none;
 	cr_assert_eq(bp_percpu_enter(s.slabs, 0), -1);
@@ -346,7 +362,7 @@ Test(percpu, S11_a_cpu_numbered_beyond_what_is_possible_is_none)
 Test(percpu, batches_for_another_cpu_are_not_here)
 {
 	u_need_rseq();
-	struct side s = side_in(BP_PERCPU_RSEQ);
+	struct side s = side_in(RSEQ);
 	if (s.slabs.cpus < 2)
 		cr_skip_test("one CPU");
 	int other = s.cpu == 0 ? 1 : 0;
@@ -490,7 +506,7 @@ Test(percpu, a_cpu_that_was_never_used_or_is_being_taken_is_left_alone)
 
 Test(percpu, a_cpu_that_can_not_be_stopped_keeps_what_it_has)
 {
-	struct side s = side_in(BP_PERCPU_FALLBACK);
+	struct side s = side_in(LOCK);
 	struct taken t = { 0 };
 	fill_up(&s);
 	cr_assert(bp_fallback_lock(s.slabs, s.cpu));
@@ -562,7 +578,7 @@ Test(percpu, forgetting_empties_and_counts)
 
 /* ---- one against the other ---- */
 
-static struct side pair[2];
+static struct side pair[2]; /* two of the three */
 static uint64_t result[2][40]; /* what an operation gave: the value, then pointers */
 
 static void take_result(void *ctx, unsigned class, void **blocks, size_t count)
@@ -577,7 +593,7 @@ static void operate(struct side *s, uint64_t *r, unsigned what, unsigned class, 
 {
 	void *blocks[32];
 	uint32_t pops = 0;
-	bp_percpu_start(s->mode);
+	start(s);
 	for (unsigned i = 0; i < 32; i++)
 		blocks[i] = token(n + i);
 	memset(r, 0, sizeof(result[0]));
@@ -653,21 +669,34 @@ static void same_state(uint64_t *state)
 	}
 }
 
-Test(percpu, both_implementations_do_the_same_on_the_same_random_states, .timeout = 60)
+static void compare(enum kind one, enum kind other, uint64_t seeds)
 {
 	unsigned full = 0, empty = 0, ran_out = 0;
-	u_need_rseq();
-	pair[0] = side_in(BP_PERCPU_RSEQ);
-	pair[1] = side_in(BP_PERCPU_FALLBACK);
+	pair[0] = side_in(one);
+	pair[1] = side_in(other);
 	same_steps(1, 20000, &full, &empty, &ran_out);
 	for (unsigned i = 0; i < CLASSES; i++)
 		for (int j = 0; j < 2; j++)
 			bp_percpu_open(pair[j].slabs, pair[j].cpu, classes[i], 8);
 	uint64_t state = 99;
-	for (uint64_t seed = 2; seed < 3000; seed++) {
+	for (uint64_t seed = 2; seed < seeds; seed++) {
 		same_state(&state);
 		same_steps(seed, 30, &full, &empty, &ran_out);
 	}
 	cr_assert(full > 1000 && empty > 1000 && ran_out > 1000, "the states are not what they should be: %u %u %u", full,
 		  empty, ran_out);
+}
+
+Test(percpu, both_implementations_do_the_same_on_the_same_random_states, .timeout = 60)
+{
+	u_need_rseq();
+	compare(RSEQ, LOCK, 3000);
+}
+
+Test(percpu, seats_do_the_same_on_the_same_random_states, .timeout = 60)
+{
+	find_kinds();
+	if (kinds[1] != SEAT)
+		cr_skip_test("no membarrier");
+	compare(LOCK, SEAT, 3000);
 }

@@ -94,14 +94,52 @@ Test(pool, under_valgrind_the_portable_mode_serves_whoever_asks_for_one)
 	u_assert_balance(0);
 }
 
-Test(pool, in_the_portable_mode_small_classes_pass)
+Test(pool, in_the_portable_mode_small_classes_pass_for_threads_without_a_seat)
 {
 	u_start_portable();
+	u_without_seat();
 	void *p = u_get(64, false), *q = u_get(U_SIZE, false);
 	cr_assert_not(bp_range_has(p));
 	cr_assert(bp_range_has(q));
 	bp_pool_release(U_POOL, p);
 	bp_pool_release(U_POOL, q);
+	u_assert_balance(0);
+}
+
+/* Of a thread that has looked for a seat in vain. */
+Test(pool, the_first_block_that_passes_is_not_taken_for_a_foreign_one)
+{
+	u_start_portable();
+	if (bp_seats.count == 0)
+		cr_skip_test("no membarrier");
+	cr_assert_not(atomic_load(&bp_range.incomplete));
+	bp_thread.rseq = &bp_rseq_none;
+	void *p = u_get(64, false);
+	cr_assert_not(bp_range_has(p));
+	bp_pool_release(U_POOL, p);
+	cr_assert_eq(atomic_load(&U_POOL->misuse), 0);
+}
+
+Test(pool, with_a_seat_they_are_pooled)
+{
+	u_start_portable();
+	if (bp_seats.count == 0)
+		cr_skip_test("no membarrier");
+	static const size_t sizes[] = { 1, 16, 64, 1000, 4096, 4097, 32768, 65536 };
+	for (size_t i = 0; i < U_COUNT(sizes); i++)
+		for (int zero = 0; zero < 2; zero++) {
+			void *p = u_get(sizes[i], zero);
+			cr_assert(bp_range_has(p), "%zu bytes", sizes[i]);
+			memset(p, 0xff, sizes[i]);
+			bp_pool_release(U_POOL, p);
+			uint64_t hits = u_account(sizes[i]).hits;
+			void *again = u_get(sizes[i], zero);
+			cr_assert_eq(again, p, "%zu bytes: not the last one", sizes[i]);
+			cr_assert_eq(u_account(sizes[i]).hits, hits + 1);
+			for (size_t at = 0; zero && at < sizes[i]; at++)
+				cr_assert_eq(((char *)again)[at], 0);
+			bp_pool_release(U_POOL, again);
+		}
 	u_assert_balance(0);
 }
 

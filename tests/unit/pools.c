@@ -34,11 +34,30 @@ void u_start_portable(void)
 	cr_assert_eq(bp_percpu_mode(), BP_PERCPU_FALLBACK);
 }
 
+int u_slab(void)
+{
+	return bp_percpu_enter(U_POOL->slabs, bp_pool_epoch(U_POOL));
+}
+
+void u_without_seat(void)
+{
+	static struct bp_rseq standing = { .cpu_id = -1, .here = BP_SEAT_AWAY };
+	bp_thread.rseq = &standing;
+}
+
 struct bp_account u_account(size_t n)
 {
 	struct bp_account a;
 	bp_account_class(&a, U_POOL, bp_class_of(n));
 	return a;
+}
+
+static size_t class_on_cpus(unsigned class)
+{
+	size_t count = 0;
+	for (unsigned cpu = 0; cpu < U_POOL->slabs.cpus; cpu++)
+		count += bp_percpu_count(U_POOL->slabs, (int)cpu, class);
+	return count;
 }
 
 void u_assert_balance(uint64_t in_use)
@@ -53,7 +72,7 @@ void u_assert_balance(uint64_t in_use)
 			     (size_t)a.created, (size_t)accounted);
 		held += a.in_use * bp_class_size(class);
 		aside += a.set_aside;
-		on_cpus += u_on_cpus(bp_class_size(class)) * bp_class_size(class);
+		on_cpus += class_on_cpus(class) * bp_class_size(class);
 	}
 	cr_assert_eq(held, in_use, "%zu bytes in use, not %zu", (size_t)held, (size_t)in_use);
 	if (aside != 0)
@@ -65,10 +84,7 @@ void u_assert_balance(uint64_t in_use)
 
 size_t u_on_cpus(size_t n)
 {
-	size_t count = 0;
-	for (unsigned cpu = 0; cpu < U_POOL->slabs.cpus; cpu++)
-		count += bp_percpu_count(U_POOL->slabs, (int)cpu, bp_class_of(n));
-	return count;
+	return class_on_cpus(bp_class_of(n));
 }
 
 void *u_get(size_t n, bool zero)

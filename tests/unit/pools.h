@@ -18,6 +18,10 @@ void u_start(const char *options);
 void u_options(const char *pairs);
 /* The portable mode whatever this process can do. */
 void u_start_portable(void);
+/* The slab that this thread works on: its CPU's, or in the portable mode its seat's. */
+int u_slab(void);
+/* In the portable mode this thread has no seat, nor looks for one. */
+void u_without_seat(void);
 
 static inline unsigned u_class(size_t n)
 {

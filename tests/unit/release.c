@@ -37,7 +37,7 @@ Test(release, a_full_stack_sends_half_of_it_to_the_shared_level)
 	unsigned capacity = 0;
 	for (int i = 0; i < 100 && atomic_load(&shared()->magazines) == 0; i++) {
 		bp_pool_release(U_POOL, blocks[i]);
-		capacity = atomic_load(&bp_slab_of(U_POOL->slabs, u_cpu(0))->cpu.classes[class].capacity);
+		capacity = atomic_load(&bp_slab_of(U_POOL->slabs, u_slab())->cpu.classes[class].capacity);
 	}
 	cr_assert_eq(atomic_load(&shared()->magazines), 1);
 	cr_assert_eq(atomic_load(&shared()->classes[class].blocks), bp_policy_flush(class, capacity) + 1);
@@ -94,17 +94,18 @@ Test(release, a_stack_that_is_pressed_from_both_sides_grows)
 {
 	u_start(NULL);
 	unsigned class = u_class(U_SIZE);
-	struct bp_cpu *c = &bp_slab_of(U_POOL->slabs, u_cpu(0))->cpu;
+	int cpu = u_slab();
+	struct bp_cpu *c = &bp_slab_of(U_POOL->slabs, cpu)->cpu;
 	u_acquire(blocks, 1, U_SIZE);
 	unsigned first = atomic_load(&c->classes[class].capacity);
 	cr_assert_eq(first, bp_policy_first_capacity(class, 0));
 	for (int i = 0; i < 5; i++)
-		bp_pool_pressed(U_POOL, u_cpu(0), class, BP_PRESS_OVERFLOW);
+		bp_pool_pressed(U_POOL, cpu, class, BP_PRESS_OVERFLOW);
 	cr_assert_eq(atomic_load(&c->classes[class].capacity), first, "one side alone asks for nothing");
-	bp_pool_pressed(U_POOL, u_cpu(0), class, BP_PRESS_UNDERFLOW);
+	bp_pool_pressed(U_POOL, cpu, class, BP_PRESS_UNDERFLOW);
 	cr_assert_eq(atomic_load(&c->classes[class].capacity), bp_policy_grown_capacity(class, first, bp_percpu_slots(class), 0));
 	for (int i = 0; i < 2000; i++)
-		bp_pool_pressed(U_POOL, u_cpu(0), class, i % 2 == 0 ? BP_PRESS_OVERFLOW : BP_PRESS_UNDERFLOW);
+		bp_pool_pressed(U_POOL, cpu, class, i % 2 == 0 ? BP_PRESS_OVERFLOW : BP_PRESS_UNDERFLOW);
 	unsigned most = atomic_load(&c->classes[class].capacity);
 	cr_assert(most > first && most <= bp_percpu_slots(class));
 	cr_assert_leq(atomic_load(&c->capacity_bytes), BP_CPU_BYTES);
@@ -114,11 +115,12 @@ Test(release, a_stack_that_is_pressed_from_both_sides_grows)
 Test(release, a_cpu_is_not_given_more_room_than_its_bytes)
 {
 	u_start(NULL);
-	struct bp_cpu *c = &bp_slab_of(U_POOL->slabs, u_cpu(0))->cpu;
+	int cpu = u_slab();
+	struct bp_cpu *c = &bp_slab_of(U_POOL->slabs, cpu)->cpu;
 	u_acquire(blocks, 1, U_SIZE);
 	for (int round = 0; round < 40; round++)
 		for (unsigned class = U_POOL->first_class; class < U_POOL->classes; class++)
-			bp_pool_pressed(U_POOL, u_cpu(0), class, round % 2 == 0 ? BP_PRESS_OVERFLOW : BP_PRESS_UNDERFLOW);
+			bp_pool_pressed(U_POOL, cpu, class, round % 2 == 0 ? BP_PRESS_OVERFLOW : BP_PRESS_UNDERFLOW);
 	uint64_t sum = 0, least = 0;
 	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
 		sum += atomic_load(&c->classes[class].capacity) * bp_class_size(class);

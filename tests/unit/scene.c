@@ -38,6 +38,15 @@ unsigned __wrap_bp_os_possible_cpus(void)
 	return 2;
 }
 
+/* No seats but where they are what is tested: both actors are one thread. */
+bool u_seats;
+bool __real_bp_os_barrier_register(void);
+
+bool __wrap_bp_os_barrier_register(void)
+{
+	return u_seats && __real_bp_os_barrier_register();
+}
+
 unsigned __wrap_bp_os_cpu(void)
 {
 	return u_scene.two_cpus && u_actor() == 1;

@@ -41,4 +41,7 @@ void u_scene_check(void);
 /* Marks a block as out of use, and to the pool's slow path with it. */
 void u_scene_release(void *p);
 
+/* Seats are there (schedules_seats.c). */
+extern bool u_seats;
+
 #endif

@@ -76,6 +76,8 @@ void u_fail(const char *condition, const char *format, ...)
 	report();
 }
 
+void (*u_resumed)(int who);
+
 /* ---- states ---- */
 
 uint64_t u_mix(uint64_t digest, uint64_t value)
@@ -202,8 +204,11 @@ static __attribute__((noinline)) void point(void)
 	bool picks = u_length >= u_repeated; /* down in explore.c */
 	int to = choose();
 	running = to;
-	if (to != from)
+	if (to != from) {
 		swapcontext(&contexts[from], to < 0 ? &scheduler : &contexts[to]);
+		if (u_resumed != NULL)
+			u_resumed(from);
+	}
 	wipe(picks ? WIPED_DEEP : WIPED);
 }
 

@@ -50,6 +50,8 @@ bool u_complete(void);
 unsigned u_explore_bounded(const struct u_plan *plan, int preemptions);
 /* The schedule that runs or has just run: a digit for each step. */
 const char *u_schedule(void);
+/* Called when an actor goes on after the other one: both are one thread, and what is the thread's may have to change. */
+extern void (*u_resumed)(int who);
 /* Who runs: 0, 1, or -1 for none of the actors. */
 int u_actor(void);
 

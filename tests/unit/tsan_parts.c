@@ -182,6 +182,7 @@ static bool stacks(void)
 {
 	uint32_t pops;
 	bp_percpu_start(BP_PERCPU_FALLBACK);
+	bp_thread.rseq = &bp_rseq_vfork; /* no seat: the slab is everybody's, under its lock */
 	if (!bp_percpu_create(&slabs) || (cpu = bp_percpu_enter(slabs, 0)) < 0)
 		return false;
 	bp_percpu_open(slabs, cpu, CLASS, 20);

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Seats: who gets one, who doesn't, and when it is free again; what a signal handler, a child and a taker find. That their
+ * operations keep the contract is tested in percpu.c, every interleaving of an owner and a taker in schedules_seats.c.
+ */
+#include "percpu/seats.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "percpu/fallback.h"
+#include "support.h"
+
+enum { TOKENS = 64, CLASS = 9, ALL = BP_CLASS_COUNT - 1, MOST = BP_SEATS_MOST };
+
+static struct bp_slabs slabs;
+
+static void *token(size_t n)
+{
+	return (void *)(n * 16 + 4096);
+}
+
+/* In the portable mode; this thread has sat down. */
+static int start(void)
+{
+	bp_percpu_start(BP_PERCPU_FALLBACK);
+	if (bp_seats.count == 0)
+		cr_skip_test("this kernel has no membarrier");
+	cr_assert(bp_percpu_create(&slabs));
+	int cpu = bp_percpu_enter(slabs, 0);
+	cr_assert(bp_seat_is(cpu));
+	bp_percpu_open(slabs, cpu, CLASS, 40);
+	return cpu;
+}
+
+/* ---- who gets one ---- */
+
+static pthread_barrier_t sat, leave, looked;
+
+static void *sit(void *cpu)
+{
+	*(int *)cpu = bp_percpu_enter(slabs, 0);
+	pthread_barrier_wait(&sat);
+	pthread_barrier_wait(&leave);
+	return NULL;
+}
+
+Test(seats, each_thread_has_its_own_until_there_are_none)
+{
+	enum { MORE = 5 };
+	pthread_t ids[MOST + MORE];
+	int cpus[MOST + MORE];
+	bool taken[MOST] = { false };
+	unsigned n = 0, seated = 0, others = 0;
+	int mine = start();
+	n = bp_seats.count - 1 + MORE;
+	pthread_barrier_init(&sat, NULL, n + 1);
+	pthread_barrier_init(&leave, NULL, n + 1);
+	for (unsigned i = 0; i < n; i++)
+		cr_assert_eq(pthread_create(&ids[i], NULL, sit, &cpus[i]), 0);
+	pthread_barrier_wait(&sat);
+	taken[(unsigned)mine - bp_seats.first] = true;
+	for (unsigned i = 0; i < n; i++) {
+		if (!bp_seat_is(cpus[i])) {
+			cr_assert(cpus[i] >= 0 && (unsigned)cpus[i] < bp_seats.first, "CPU %d", cpus[i]);
+			others++;
+			continue;
+		}
+		unsigned seat = (unsigned)cpus[i] - bp_seats.first;
+		cr_assert_not(taken[seat], "two threads on seat %u", seat);
+		taken[seat] = true;
+		seated++;
+	}
+	pthread_barrier_wait(&leave);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(ids[i], NULL);
+	cr_assert_eq(seated, bp_seats.count - 1);
+	cr_assert_eq(others, MORE);
+	cr_assert_eq(bp_percpu_enter(slabs, 0), mine, "this thread keeps its own");
+}
+
+static void *enter(void *cpu)
+{
+	*(int *)cpu = bp_percpu_enter(slabs, 0);
+	return NULL;
+}
+
+static int seat_of_a_new_thread(void)
+{
+	pthread_t id;
+	int cpu = -1;
+	cr_assert_eq(pthread_create(&id, NULL, enter, &cpu), 0);
+	pthread_join(id, NULL);
+	return cpu;
+}
+
+/* Nobody tells of a thread's end. */
+Test(seats, those_of_threads_that_are_gone_are_found, .timeout = 60)
+{
+	bool sat_there[MOST] = { false };
+	unsigned different = 0, found = 0;
+	start();
+	for (unsigned i = 0; i < 20 * bp_seats.count && found < 3 * bp_seats.count; i++) {
+		int cpu = seat_of_a_new_thread();
+		if (!bp_seat_is(cpu)) {
+			usleep(3000); /* asked too soon */
+			continue;
+		}
+		found++;
+		different += !sat_there[(unsigned)cpu - bp_seats.first];
+		sat_there[(unsigned)cpu - bp_seats.first] = true;
+	}
+	cr_assert_eq(found, 3 * bp_seats.count, "seats are lost: %u found", found);
+	cr_assert_eq(different, bp_seats.count - 1);
+}
+
+Test(seats, what_the_thread_that_is_gone_left_there_is_its_successors)
+{
+	void *p;
+	int cpu = start();
+	cr_assert(bp_seat_push(slabs.base, CLASS, token(3)));
+	bp_thread.rseq->here = BP_SEAT_AWAY; /* it died in the middle of an operation */
+	bp_thread.rseq = &bp_rseq_unset;     /* and the kernel gave its number to the next one */
+	cr_assert_eq(bp_percpu_enter(slabs, 0), cpu);
+	cr_assert(bp_seat_pop(&p, slabs.base, CLASS));
+	cr_assert_eq(p, token(3));
+}
+
+static void *look_again(void *cpu)
+{
+	for (int i = 0; i < 500 && !bp_seat_is(*(int *)cpu); i++) {
+		*(int *)cpu = bp_percpu_enter(slabs, 0);
+		if (i == 0)
+			pthread_barrier_wait(&looked);
+		usleep(1000);
+	}
+	return NULL;
+}
+
+Test(seats, who_found_none_looks_again)
+{
+	pthread_t ids[MOST], late;
+	int cpus[MOST], cpu = -1;
+	start();
+	unsigned n = bp_seats.count - 1;
+	pthread_barrier_init(&sat, NULL, n + 1);
+	pthread_barrier_init(&leave, NULL, n + 1);
+	for (unsigned i = 0; i < n; i++)
+		cr_assert_eq(pthread_create(&ids[i], NULL, sit, &cpus[i]), 0);
+	pthread_barrier_wait(&sat);
+	pthread_barrier_init(&looked, NULL, 2);
+	cr_assert_eq(pthread_create(&late, NULL, look_again, &cpu), 0);
+	pthread_barrier_wait(&looked);
+	cr_assert_not(bp_seat_is(cpu));
+	pthread_barrier_wait(&leave);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(ids[i], NULL);
+	pthread_join(late, NULL);
+	cr_assert(bp_seat_is(cpu), "500 looks, and none was found");
+}
+
+Test(seats, the_child_of_a_vfork_has_none)
+{
+	int cpu = start();
+	struct bp_rseq *area = bp_thread.rseq;
+	bp_thread.rseq = &bp_rseq_vfork;
+	for (int i = 0; i < 100; i++)
+		cr_assert_not(bp_seat_is(bp_percpu_enter(slabs, 0)));
+	void *p = token(1);
+	cr_assert_not(bp_seat_push(slabs.base, CLASS, p));
+	cr_assert_not(bp_percpu_push(slabs, cpu, CLASS, p));
+	cr_assert_not(bp_percpu_take(slabs, cpu, 0, ALL, NULL, NULL), "nor stops it anybody");
+	bp_thread.rseq = area;
+	cr_assert(bp_seat_push(slabs.base, CLASS, p));
+}
+
+static void *look_and_take(void *argument)
+{
+	int cpu = *(int *)argument;
+	for (int i = 0; i < 100; i++)
+		if (bp_seat_is(bp_percpu_enter(slabs, 0)))
+			return (void *)"a seat";
+	return bp_percpu_take(slabs, cpu, 0, ALL, NULL, NULL) ? (void *)"a taking" : NULL;
+}
+
+Test(seats, in_a_sandbox_nobody_looks_for_one_nor_takes)
+{
+	pthread_t id;
+	void *said;
+	int cpu = start();
+	cr_assert(bp_seat_push(slabs.base, CLASS, token(1)));
+	bp_percpu_confine(slabs, true);
+	pthread_create(&id, NULL, look_and_take, &cpu);
+	pthread_join(id, &said);
+	cr_assert_null(said, "%s", (const char *)said);
+	cr_assert_eq(bp_percpu_count(slabs, cpu, CLASS), 1);
+	cr_assert(bp_seat_push(slabs.base, CLASS, token(2)), "who sits there goes on");
+	bp_percpu_confine(slabs, false);
+	pthread_create(&id, NULL, look_and_take, &cpu);
+	pthread_join(id, &said);
+	cr_assert_not_null(said);
+}
+
+static void start_without_membarrier(void)
+{
+	struct sock_filter refuse[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { U_COUNT(refuse), refuse };
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		_exit(77);
+	bp_percpu_start(BP_PERCPU_FALLBACK);
+	if (bp_seats.count != 0 || !bp_percpu_create(&slabs) || slabs.cpus != bp_os_possible_cpus())
+		_exit(1);
+	int cpu = bp_percpu_enter(slabs, 0);
+	bp_percpu_open(slabs, cpu, CLASS, 4);
+	_exit(cpu >= 0 && bp_percpu_push(slabs, cpu, CLASS, token(1)) ? 0 : 2);
+}
+
+Test(seats, without_membarrier_there_are_none)
+{
+	char err[256];
+	int status = u_in_child(start_without_membarrier, err, sizeof(err));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		cr_skip_test("this kernel filters no system calls");
+	cr_assert_eq(status, 0, "status %x", status);
+}
+
+Test(seats, a_hit_notices_that_its_count_has_run_out)
+{
+	void *p;
+	uint32_t pops;
+	unsigned hit = 0;
+	int cpu = start();
+	for (size_t i = 0; i < 20; i++)
+		cr_assert(bp_seat_push(slabs.base, CLASS, token(i)));
+	cr_assert(bp_percpu_recount(&pops, slabs, cpu, CLASS, 10));
+	while (bp_seat_pop(&p, slabs.base, CLASS))
+		cr_assert_eq(p, token(19 - hit++));
+	cr_assert_eq(hit, 9);
+	cr_assert(bp_percpu_ticked(slabs, cpu, CLASS));
+	cr_assert(bp_percpu_recount(&pops, slabs, cpu, CLASS, 100));
+	cr_assert_eq(pops, 9);
+	cr_assert(bp_seat_pop(&p, slabs.base, CLASS));
+	cr_assert_eq(p, token(10));
+}
+
+/* ---- in the middle of an operation ---- */
+
+Test(seats, a_handler_above_an_operation_is_not_there)
+{
+	void *p = token(1);
+	uint32_t pops = 4711;
+	int cpu = start();
+	cr_assert(bp_seat_push(slabs.base, CLASS, p));
+	uint64_t word = atomic_load(&bp_slab_of(slabs, cpu)->heads[CLASS].word);
+	cr_assert(bp_seat_begin(cpu));
+	cr_assert_not(bp_seat_begin(cpu));
+	cr_assert_not(bp_seat_pop(&p, slabs.base, CLASS));
+	cr_assert_not(bp_seat_push(slabs.base, CLASS, p));
+	cr_assert_null(bp_percpu_pop(slabs, cpu, CLASS));
+	cr_assert_not(bp_percpu_push(slabs, cpu, CLASS, p));
+	cr_assert_eq(bp_percpu_pop_batch(&p, 1, slabs, cpu, CLASS), 0);
+	cr_assert_eq(bp_percpu_push_batch(slabs, cpu, CLASS, &p, 1), 0);
+	cr_assert_not(bp_percpu_recount(&pops, slabs, cpu, CLASS, 100));
+	cr_assert_not(bp_seat_is(bp_percpu_enter(slabs, 0)), "its slow path goes by the CPU");
+	cr_assert_not(bp_percpu_take(slabs, cpu, 0, ALL, NULL, NULL), "the operation has not ended");
+	cr_assert_eq(pops, 4711);
+	cr_assert_eq(atomic_load(&bp_slab_of(slabs, cpu)->heads[CLASS].word), word);
+	bp_seat_end(cpu);
+	cr_assert_eq(bp_percpu_enter(slabs, 0), cpu);
+	cr_assert(bp_seat_pop(&p, slabs.base, CLASS));
+	cr_assert_eq(p, token(1));
+}
+
+static int forked_at;
+
+static void above_an_operation(void)
+{
+	void *p;
+	bp_seats_child();
+	if (bp_seat_pop(&p, slabs.base, CLASS)) /* the operation below has not ended here either */
+		_exit(1);
+	bp_seat_end(forked_at);
+	if (!bp_seat_pop(&p, slabs.base, CLASS) || p != token(1) || bp_percpu_enter(slabs, 0) != forked_at)
+		_exit(2);
+	bp_thread.rseq = &bp_rseq_unset; /* the seat bears this process's number */
+	_exit(bp_percpu_enter(slabs, 0) == forked_at ? 0 : 3);
+}
+
+Test(seats, a_child_goes_on_with_the_operation_that_it_was_forked_above)
+{
+	char err[256];
+	forked_at = start();
+	bp_seat_push(slabs.base, CLASS, token(1));
+	cr_assert(bp_seat_begin(forked_at));
+	int status = u_in_child(above_an_operation, err, sizeof(err));
+	cr_assert_eq(status, 0, "status %x", status);
+}
+
+static void all_seats_in_a_child(void)
+{
+	pthread_t ids[MOST];
+	int cpus[MOST];
+	unsigned n = bp_seats.count - 1, seated = 0;
+	bp_seats_child();
+	pthread_barrier_init(&sat, NULL, n + 1);
+	pthread_barrier_init(&leave, NULL, n + 1);
+	for (unsigned i = 0; i < n; i++)
+		pthread_create(&ids[i], NULL, sit, &cpus[i]);
+	pthread_barrier_wait(&sat);
+	for (unsigned i = 0; i < n; i++)
+		seated += bp_seat_is(cpus[i]);
+	_exit(seated == n ? 0 : 1);
+}
+
+Test(seats, in_a_child_those_of_the_other_threads_are_free)
+{
+	pthread_t ids[MOST];
+	int cpus[MOST];
+	char err[256];
+	start();
+	unsigned n = bp_seats.count - 1;
+	pthread_barrier_init(&sat, NULL, n + 1);
+	pthread_barrier_init(&leave, NULL, n + 1);
+	for (unsigned i = 0; i < n; i++)
+		pthread_create(&ids[i], NULL, sit, &cpus[i]);
+	pthread_barrier_wait(&sat);
+	int status = u_in_child(all_seats_in_a_child, err, sizeof(err));
+	pthread_barrier_wait(&leave);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(ids[i], NULL);
+	cr_assert_eq(status, 0, "status %x", status);
+}
+
+/* A child that no handler of ours has seen: the numbers on the seats are the parent's threads'. */
+static void nobody_sits_down(void)
+{
+	int cpu = -1;
+	pthread_t id;
+	pthread_create(&id, NULL, enter, &cpu);
+	pthread_join(id, NULL);
+	_exit(bp_seat_is(cpu) ? 1 : 0);
+}
+
+Test(seats, where_the_numbers_are_another_processes_nobody_sits_down)
+{
+	char err[256];
+	start();
+	int status = u_in_child(nobody_sits_down, err, sizeof(err));
+	cr_assert_eq(status, 0, "status %x", status);
+}
+
+/* ---- at once ---- */
+
+static _Atomic unsigned in_hands[TOKENS]; /* 1: somebody has it */
+static _Atomic unsigned wrong, interrupted, takings, failures, hits;
+static _Atomic bool stop;
+
+struct hands {
+	void *blocks[TOKENS];
+	size_t count;
+	int cpu;
+};
+static struct hands owners[4], in_handler, taker;
+static pthread_mutex_t exchange = PTHREAD_MUTEX_INITIALIZER;
+
+static void has(struct hands *h, void *p)
+{
+	size_t n = ((uintptr_t)p - 4096) / 16;
+	if (n >= TOKENS || atomic_exchange(&in_hands[n], 1) != 0)
+		atomic_fetch_add(&wrong, 1);
+	else
+		h->blocks[h->count++] = p;
+}
+
+static void give(struct hands *h, bool hit)
+{
+	void *p = h->blocks[h->count - 1];
+	atomic_store(&in_hands[((uintptr_t)p - 4096) / 16], 0);
+	if (hit ? bp_seat_push(slabs.base, CLASS, p) : bp_percpu_push(slabs, h->cpu, CLASS, p))
+		h->count--;
+	else
+		atomic_store(&in_hands[((uintptr_t)p - 4096) / 16], 1);
+}
+
+static void one_step(struct hands *h, uint64_t n)
+{
+	void *p, *some[4];
+	uint32_t pops;
+	switch (n % 6) {
+	case 0:
+	case 1:
+		if (h->count > 0)
+			give(h, n % 6 == 0);
+		break;
+	case 2:
+		if (bp_seat_pop(&p, slabs.base, CLASS)) {
+			atomic_fetch_add_explicit(&hits, 1, memory_order_relaxed);
+			has(h, p);
+		}
+		break;
+	case 3:
+		if ((p = bp_percpu_pop(slabs, h->cpu, CLASS)) != NULL)
+			has(h, p);
+		break;
+	case 4:
+		for (size_t i = 0, got = bp_percpu_pop_batch(some, n / 8 % 5, slabs, h->cpu, CLASS); i < got; i++)
+			has(h, some[i]);
+		break;
+	default:
+		if (bp_percpu_ticked(slabs, h->cpu, CLASS))
+			bp_percpu_recount(&pops, slabs, h->cpu, CLASS, 1000);
+	}
+}
+
+static void interrupt(int signal)
+{
+	static uint64_t state = 7;
+	(void)signal;
+	atomic_fetch_add(&interrupted, 1);
+	for (int i = 0; i < 8; i++)
+		one_step(&in_handler, u_random(&state) >> 16);
+}
+
+static size_t at_rest(int cpu)
+{
+	void *p;
+	uint32_t pops;
+	size_t n = 0;
+	struct hands h = { .cpu = cpu };
+	while (bp_percpu_count(slabs, cpu, CLASS) > 0 && n++ < 4 * TOKENS) {
+		bp_percpu_recount(&pops, slabs, cpu, CLASS, 1000);
+		if ((p = bp_percpu_pop(slabs, cpu, CLASS)) != NULL)
+			has(&h, p);
+	}
+	return h.count;
+}
+
+Test(seats, signals_in_the_middle_of_operations_lose_nothing, .timeout = 60)
+{
+	struct itimerval often = { { 0, 50 }, { 0, 50 } }, never = { 0 };
+	struct hands *h = &owners[0];
+	uint64_t state = 5;
+	int cpu = start();
+	h->cpu = in_handler.cpu = cpu;
+	for (size_t i = 0; i < TOKENS; i++)
+		has(h, token(i));
+	signal(SIGALRM, interrupt);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (uint64_t end = u_now_us() + 1500000; u_now_us() < end;)
+		for (int i = 0; i < 1000; i++)
+			one_step(h, u_random(&state) >> 16);
+	setitimer(ITIMER_REAL, &never, NULL);
+	cr_assert_gt(atomic_load(&interrupted), 500);
+	cr_assert_gt(atomic_load(&hits), 1000);
+	cr_assert_eq(atomic_load(&wrong), 0, "%u tokens in two hands", atomic_load(&wrong));
+	cr_assert_eq(h->count + in_handler.count + at_rest(cpu), TOKENS);
+	cr_assert_eq(atomic_load(&wrong), 0);
+}
+
+/* What the taker has goes back to whoever's hands are empty. */
+static void *own(void *argument)
+{
+	struct hands *h = argument;
+	uint64_t state = (uintptr_t)argument;
+	h->cpu = bp_percpu_enter(slabs, 0);
+	bp_percpu_open(slabs, h->cpu, CLASS, 12);
+	while (!atomic_load(&stop)) {
+		one_step(h, u_random(&state) >> 16);
+		if (h->count > 0)
+			continue;
+		pthread_mutex_lock(&exchange);
+		if (taker.count > 0)
+			h->blocks[h->count++] = taker.blocks[--taker.count];
+		pthread_mutex_unlock(&exchange);
+	}
+	return NULL;
+}
+
+static void take_all(void *ctx, unsigned class, void **blocks, size_t count)
+{
+	(void)ctx, (void)class;
+	pthread_mutex_lock(&exchange);
+	for (size_t i = 0; i < count; i++)
+		has(&taker, blocks[i]);
+	pthread_mutex_unlock(&exchange);
+}
+
+Test(seats, takers_and_owners_lose_nothing, .timeout = 60)
+{
+	pthread_t ids[U_COUNT(owners)];
+	size_t found = 0;
+	start();
+	for (size_t i = 0; i < TOKENS; i++)
+		has(&owners[i % U_COUNT(owners)], token(i));
+	for (size_t i = 0; i < U_COUNT(owners); i++)
+		cr_assert_eq(pthread_create(&ids[i], NULL, own, &owners[i]), 0);
+	for (uint64_t end = u_now_us() + 1500000; u_now_us() < end;)
+		for (unsigned seat = 0; seat < bp_seats.count; seat++)
+			atomic_fetch_add(bp_percpu_take(slabs, (int)(bp_seats.first + seat), 0, ALL, take_all, NULL) ?
+					 &takings : &failures, 1);
+	atomic_store(&stop, true);
+	for (size_t i = 0; i < U_COUNT(owners); i++)
+		pthread_join(ids[i], NULL);
+	for (size_t i = 0; i < U_COUNT(owners); i++) {
+		cr_assert(bp_seat_is(owners[i].cpu));
+		found += owners[i].count + bp_percpu_count(slabs, owners[i].cpu, CLASS);
+	}
+	cr_assert_gt(atomic_load(&takings), 100);
+	cr_assert_gt(atomic_load(&hits), 1000);
+	cr_assert_eq(atomic_load(&wrong), 0, "%u tokens in two hands", atomic_load(&wrong));
+	cr_assert_eq(found + taker.count, TOKENS);
+}
+
+/* The word that says "at work" leaves the owner's CPU late here: the taker has its line. */
+static _Atomic(void *) bag[TOKENS];
+static _Atomic int owned = -1;
+
+static void to_bag(void *ctx, unsigned class, void **blocks, size_t count)
+{
+	(void)ctx, (void)class;
+	for (size_t i = 0; i < count; i++) {
+		size_t n = ((uintptr_t)blocks[i] - 4096) / 16;
+		if (n >= TOKENS || atomic_exchange(&bag[n], blocks[i]) != NULL)
+			atomic_fetch_add(&wrong, 1);
+	}
+}
+
+static void *pop_and_push(void *unused)
+{
+	void *p;
+	(void)unused;
+	u_pin(u_cpu(1));
+	int cpu = bp_percpu_enter(slabs, 0);
+	bp_percpu_open(slabs, cpu, CLASS, TOKENS);
+	atomic_store(&owned, cpu);
+	for (unsigned i = 0; !atomic_load(&stop); i++) {
+		uint32_t pops;
+		if (bp_percpu_ticked(slabs, cpu, CLASS))
+			bp_percpu_recount(&pops, slabs, cpu, CLASS, 1000000);
+		if (i % 4 == 0 && (p = atomic_exchange(&bag[i / 4 % TOKENS], NULL)) != NULL &&
+		    !bp_seat_push(slabs.base, CLASS, p))
+			atomic_store(&bag[i / 4 % TOKENS], p);
+		if (!bp_seat_pop(&p, slabs.base, CLASS))
+			continue;
+		if (atomic_load(&bag[((uintptr_t)p - 4096) / 16]) != NULL)
+			atomic_fetch_add(&wrong, 1); /* the taker has it as well */
+		while (!bp_seat_push(slabs.base, CLASS, p))
+			;
+	}
+	return NULL;
+}
+
+Test(seats, the_taker_makes_the_fence_that_the_owner_does_without, .timeout = 60)
+{
+	pthread_t id;
+	size_t found = 0;
+	start();
+	if (u_cpu(1) < 0)
+		cr_skip_test("one CPU");
+	for (size_t i = 0; i < TOKENS; i++)
+		bag[i] = token(i);
+	u_pin(u_cpu(0));
+	cr_assert_eq(pthread_create(&id, NULL, pop_and_push, NULL), 0);
+	while (atomic_load(&owned) < 0)
+		;
+	for (uint64_t end = u_now_us() + 2000000; u_now_us() < end;)
+		atomic_fetch_add(bp_percpu_take(slabs, owned, 0, ALL, to_bag, NULL) ? &takings : &failures, 1);
+	atomic_store(&stop, true);
+	pthread_join(id, NULL);
+	for (size_t i = 0; i < TOKENS; i++)
+		found += bag[i] != NULL;
+	cr_assert_gt(atomic_load(&takings), 1000);
+	cr_assert_eq(atomic_load(&wrong), 0, "%u times a token in two places", atomic_load(&wrong));
+	cr_assert_eq(found + bp_percpu_count(slabs, owned, CLASS), TOKENS);
+}
