@@ -146,22 +146,22 @@ part_huge() {
 	for how in never madvise always; do
 		echo $how >$huge/enabled
 		for allocator in jemalloc shim; do
-			note_or_check $allocator "256 MiB and back, 20 s later, huge pages $how" less_than 18432 \
+			note_or_check $allocator "256 MiB and back, 20 s later, huge pages $how" grows_by 16384 \
 				as $allocator work burst 256 20
 		done
 	done
 	echo "$before" >$huge/enabled
 }
 
-# less_than KIB CMD...: the last line's rss is
-less_than() {
+# grows_by KIB CMD...: at most, by the line `# from X to Y KiB`
+grows_by() {
 	most=$1
 	shift
 	"$@" >/tmp/said
 	status=$?
 	cat /tmp/said
-	rss=$(sed -n 's/^done .* rss=\([0-9]*\).*/\1/p' /tmp/said)
-	[ $status = 0 ] && [ "${rss:-$((most + 1))}" -le "$most" ]
+	grown=$(awk '/^# from/ { print $5 - $3 }' /tmp/said)
+	[ $status = 0 ] && [ "${grown:-$((most + 1))}" -le "$most" ]
 }
 
 part_core() {
