@@ -70,7 +70,7 @@ program() {
 	title="$name ($level)"
 	[ -n "$qemu" ] || { skip "$title" 'qemu-aarch64 is not installed'; return; }
 	said=$(compile "$level" -static "$@" "$root"/src/percpu/*.c "$root/src/sys/os.c" "$root/src/sys/text.c" \
-		"$root"/size_classes/size_classes.c -o "$out/aarch64-$name" -lpthread)
+		"$root/src/sys/barrier.c" "$root"/size_classes/size_classes.c -o "$out/aarch64-$name" -lpthread)
 	result "$title compiles" $? "$said"
 	[ -x "$out/aarch64-$name" ] || return
 	said=$("$qemu" "$out/aarch64-$name" 2>&1)
