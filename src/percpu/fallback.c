@@ -41,52 +41,52 @@ static void **slot(struct bp_slabs s, int cpu, uint32_t index)
 
 size_t bp_fallback_pop_batch(void **out, size_t max, struct bp_slabs s, int cpu, unsigned class)
 {
-	struct bp_head *head = &bp_slab_of(s, cpu)->heads[class];
+	struct bp_slab *slab = bp_slab_of(s, cpu);
 	if (!begin(s, cpu))
 		return 0;
-	uint32_t floor = atomic_load_explicit(&head->floor, memory_order_acquire);
-	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	uint32_t floor = atomic_load_explicit(&slab->limits[class].floor, memory_order_acquire);
+	uint64_t word = atomic_load_explicit(&slab->words[class], memory_order_relaxed);
 	uint32_t index = (uint32_t)word;
 	size_t there = floor == 0 ? 0 : index - ~floor;
 	size_t n = there < max ? there : max;
 	for (size_t i = 0; i < n; i++)
 		out[i] = *slot(s, cpu, --index);
 	if (n > 0) /* the word of a closed one is a taker's */
-		atomic_store_explicit(&head->word, word - n, memory_order_release);
+		atomic_store_explicit(&slab->words[class], word - n, memory_order_release);
 	end(s, cpu);
 	return n;
 }
 
 size_t bp_fallback_push_batch(struct bp_slabs s, int cpu, unsigned class, void *const *in, size_t count)
 {
-	struct bp_head *head = &bp_slab_of(s, cpu)->heads[class];
+	struct bp_slab *slab = bp_slab_of(s, cpu);
 	if (!begin(s, cpu))
 		return 0;
-	uint32_t limit = atomic_load_explicit(&head->end, memory_order_acquire);
-	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	uint32_t limit = atomic_load_explicit(&slab->limits[class].end, memory_order_acquire);
+	uint64_t word = atomic_load_explicit(&slab->words[class], memory_order_relaxed);
 	uint32_t index = (uint32_t)word;
 	size_t room = index < limit ? limit - index : 0;
 	size_t n = room < count ? room : count;
 	for (size_t i = 0; i < n; i++)
 		*slot(s, cpu, index++) = in[i];
 	if (n > 0)
-		atomic_store_explicit(&head->word, word + n, memory_order_release);
+		atomic_store_explicit(&slab->words[class], word + n, memory_order_release);
 	end(s, cpu);
 	return n;
 }
 
 void *bp_fallback_pop(struct bp_slabs s, int cpu, unsigned class)
 {
-	struct bp_head *head = &bp_slab_of(s, cpu)->heads[class];
+	struct bp_slab *slab = bp_slab_of(s, cpu);
 	void *p = NULL;
 	if (!begin(s, cpu))
 		return NULL;
-	uint32_t floor = atomic_load_explicit(&head->floor, memory_order_acquire);
-	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	uint32_t floor = atomic_load_explicit(&slab->limits[class].floor, memory_order_acquire);
+	uint64_t word = atomic_load_explicit(&slab->words[class], memory_order_relaxed);
 	if (floor != 0 && (uint32_t)word > ~floor && word >> 32 != BP_COUNT_LAST) {
 		p = *slot(s, cpu, (uint32_t)word - 1);
 		__builtin_prefetch(*slot(s, cpu, (uint32_t)word - 2), 1);
-		atomic_store_explicit(&head->word, word + UINT32_MAX, memory_order_release);
+		atomic_store_explicit(&slab->words[class], word + UINT32_MAX, memory_order_release);
 	}
 	end(s, cpu);
 	return p;
@@ -99,14 +99,14 @@ bool bp_fallback_push(struct bp_slabs s, int cpu, unsigned class, void *p)
 
 bool bp_fallback_recount(uint32_t *old, struct bp_slabs s, int cpu, unsigned class, uint32_t count)
 {
-	struct bp_head *head = &bp_slab_of(s, cpu)->heads[class];
+	struct bp_slab *slab = bp_slab_of(s, cpu);
 	if (!begin(s, cpu))
 		return false;
-	bool open = atomic_load_explicit(&head->floor, memory_order_acquire) != 0;
-	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	bool open = atomic_load_explicit(&slab->limits[class].floor, memory_order_acquire) != 0;
+	uint64_t word = atomic_load_explicit(&slab->words[class], memory_order_relaxed);
 	*old = (uint32_t)(word >> 32);
 	if (open)
-		atomic_store_explicit(&head->word, BP_WORD(count, word), memory_order_release);
+		atomic_store_explicit(&slab->words[class], BP_WORD(count, word), memory_order_release);
 	end(s, cpu);
 	return open;
 }

@@ -138,10 +138,10 @@ int bp_percpu_enter(struct bp_slabs s, uint32_t epoch)
 	return prepare_cpu(s, cpu, epoch) ? cpu : -1;
 }
 
-static void open_head(struct bp_head *head, unsigned class, unsigned capacity)
+static void open_stack(struct bp_limits *limits, unsigned class, unsigned capacity)
 {
-	atomic_store_explicit(&head->floor, ~bottoms[class], memory_order_release);
-	atomic_store_explicit(&head->end, bottoms[class] + capacity, memory_order_release);
+	atomic_store_explicit(&limits->floor, ~bottoms[class], memory_order_release);
+	atomic_store_explicit(&limits->end, bottoms[class] + capacity, memory_order_release);
 }
 
 bool bp_percpu_open(struct bp_slabs s, int cpu, unsigned class, unsigned capacity)
@@ -154,19 +154,19 @@ bool bp_percpu_open(struct bp_slabs s, int cpu, unsigned class, unsigned capacit
 	uint32_t start = BP_COUNT_OF(BP_HITS_INTERVAL_FIRST);
 	atomic_store_explicit(&c->start, start, memory_order_relaxed);
 	atomic_store_explicit(&c->capacity, (uint16_t)capacity, memory_order_relaxed);
-	atomic_store_explicit(&slab->heads[class].word, BP_WORD(start, bottoms[class]), memory_order_relaxed);
+	atomic_store_explicit(&slab->words[class], BP_WORD(start, bottoms[class]), memory_order_relaxed);
 	((void **)slab)[bottoms[class] - 1] = bp_percpu_nothing; /* what a pop of the last one fetches ahead */
-	open_head(&slab->heads[class], class, capacity);
+	open_stack(&slab->limits[class], class, capacity);
 	return true;
 }
 
 void bp_percpu_resize(struct bp_slabs s, int cpu, unsigned class, unsigned capacity)
 {
 	struct bp_slab *slab = bp_slab_of(s, cpu);
-	uint32_t end = atomic_load_explicit(&slab->heads[class].end, memory_order_relaxed);
+	uint32_t end = atomic_load_explicit(&slab->limits[class].end, memory_order_relaxed);
 	atomic_store_explicit(&slab->cpu.classes[class].capacity, (uint16_t)capacity, memory_order_relaxed);
 	/* Closed by a taker: it opens with the capacity stored above. */
-	while (end != 0 && !atomic_compare_exchange_weak_explicit(&slab->heads[class].end, &end, bottoms[class] + capacity,
+	while (end != 0 && !atomic_compare_exchange_weak_explicit(&slab->limits[class].end, &end, bottoms[class] + capacity,
 								  memory_order_relaxed, memory_order_relaxed))
 		;
 }
@@ -207,7 +207,7 @@ size_t bp_percpu_push_batch(struct bp_slabs s, int cpu, unsigned class, void *co
 
 static uint64_t word_of(struct bp_slabs s, int cpu, unsigned class)
 {
-	return atomic_load_explicit(&bp_slab_of(s, cpu)->heads[class].word, memory_order_relaxed);
+	return atomic_load_explicit(&bp_slab_of(s, cpu)->words[class], memory_order_relaxed);
 }
 
 bool bp_percpu_ticked(struct bp_slabs s, int cpu, unsigned class)
@@ -270,24 +270,23 @@ static bool may_stop(int cpu)
 
 static bool is_open(struct bp_slab *slab, unsigned class)
 {
-	return atomic_load_explicit(&slab->heads[class].floor, memory_order_acquire) != 0;
+	return atomic_load_explicit(&slab->limits[class].floor, memory_order_acquire) != 0;
 }
 
 static bool is_wholly_open(struct bp_slab *slab, unsigned class)
 {
-	return is_open(slab, class) && atomic_load_explicit(&slab->heads[class].end, memory_order_relaxed) != 0;
+	return is_open(slab, class) && atomic_load_explicit(&slab->limits[class].end, memory_order_relaxed) != 0;
 }
 
 static void empty_and_open(struct bp_slab *slab, unsigned class, bp_percpu_each_fn *each, void *ctx)
 {
-	struct bp_head *head = &slab->heads[class];
-	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	uint64_t word = atomic_load_explicit(&slab->words[class], memory_order_relaxed);
 	uint32_t count = (uint32_t)word - bottoms[class];
 	if (count > 0 && each != NULL) {
-		atomic_store_explicit(&head->word, word - count, memory_order_relaxed);
+		atomic_store_explicit(&slab->words[class], word - count, memory_order_relaxed);
 		each(ctx, class, (void **)slab + bottoms[class], count);
 	}
-	open_head(head, class, atomic_load_explicit(&slab->cpu.classes[class].capacity, memory_order_relaxed));
+	open_stack(&slab->limits[class], class, atomic_load_explicit(&slab->cpu.classes[class].capacity, memory_order_relaxed));
 }
 
 bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, bp_percpu_each_fn *each, void *ctx)
@@ -308,8 +307,8 @@ bool bp_percpu_take(struct bp_slabs s, int cpu, unsigned first, unsigned last, b
 		if (!is_open(slab, class) || bp_percpu_count(s, cpu, class) == 0)
 			continue;
 		closed[class / 64] |= (uint64_t)1 << class % 64;
-		atomic_store_explicit(&slab->heads[class].floor, 0, memory_order_relaxed);
-		atomic_exchange_explicit(&slab->heads[class].end, 0, memory_order_seq_cst);
+		atomic_store_explicit(&slab->limits[class].floor, 0, memory_order_relaxed);
+		atomic_exchange_explicit(&slab->limits[class].end, 0, memory_order_seq_cst);
 	}
 	bool stopped = (closed[0] | closed[1]) != 0 && stop(s, cpu);
 	for (unsigned class = first; class <= last; class++)
@@ -377,10 +376,10 @@ void bp_percpu_child(struct bp_slabs s)
 			if (atomic_load_explicit(&c->opened, memory_order_relaxed) == 0 || is_wholly_open(slab, class))
 				continue;
 			if (word_of(s, (int)cpu, class) == 0)
-				atomic_store_explicit(&slab->heads[class].word,
+				atomic_store_explicit(&slab->words[class],
 						      BP_WORD(BP_COUNT_OF(BP_HITS_INTERVAL_FIRST), bottoms[class]),
 						      memory_order_relaxed);
-			open_head(&slab->heads[class], class, atomic_load_explicit(&c->capacity, memory_order_relaxed));
+			open_stack(&slab->limits[class], class, atomic_load_explicit(&c->capacity, memory_order_relaxed));
 		}
 	}
 }
@@ -401,6 +400,6 @@ uint32_t bp_percpu_forget(struct bp_slabs s, int cpu, unsigned class)
 	uint32_t count = bp_percpu_count(s, cpu, class);
 	uint64_t word = word_of(s, cpu, class);
 	if (count > 0)
-		atomic_store_explicit(&bp_slab_of(s, cpu)->heads[class].word, word - count, memory_order_relaxed);
+		atomic_store_explicit(&bp_slab_of(s, cpu)->words[class], word - count, memory_order_relaxed);
 	return count;
 }

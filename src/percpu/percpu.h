@@ -5,8 +5,8 @@
  * portable implementation elsewhere. The mode is chosen once, at start.
  *
  * The contract
- *   - An operation is atomic against everything else that happens on its CPU and commits with one store of the head's
- *     word. A thread that is preempted, migrated or interrupted by a signal inside an operation starts it again.
+ *   - An operation is atomic against everything else that happens on its CPU and commits with one store of the
+ *     stack's word. A thread that is preempted, migrated or interrupted by a signal inside an operation starts it again.
  *   - No operation waits. It says "not here" instead (NULL, false, 0), and the caller goes to the shared level.
  *   - A stack that is closed (floor and end zero: also an untouched one, whose memory was never written) is empty for
  *     pop and full for push. So are those of the two slabs below CPU 0, which threads without a registration (cpu_id -1
@@ -18,13 +18,14 @@
  * A pop fetches the line of the block below the one that it gives: programs write to what they get, and the next one is as
  * likely to be cold (as in tcmalloc).
  *
- * Layout. A slab per CPU: the heads of all classes side by side, then the slots. The word of a head holds the index of
- * the first free slot (low half, in units of 8 bytes from the slab) and a count of pops (high half). The count costs
- * nothing (pop adds 2^32 - 1: one less in the low half, the carry counts) and runs from 2^31 - interval up: when its
- * sign appears, pop goes to the slow path, which looks at the clock. So a program that only hits notices time.
+ * Layout. A slab per CPU: the words of all classes side by side, then their limits, then the slots. Words and limits lie
+ * apart so that both are found by the class scaled by 8. A stack's word holds the index of the first free slot (low half,
+ * in units of 8 bytes from the slab) and a count of pops (high half). The count costs nothing (pop adds 2^32 - 1: one less
+ * in the low half, the carry counts) and runs from 2^31 - interval up: when its sign appears, pop goes to the slow path,
+ * which looks at the clock. So a program that only hits notices time.
  * `floor` is the complement of the index of the bottom, so that zero means closed.
  *
- * Memory order. Heads are opened remotely (first use, after bp_percpu_take) by writing the word first and floor and end
+ * Memory order. Stacks are opened remotely (first use, after bp_percpu_take) by writing the word first and floor and end
  * after it, with release; an operation reads floor or end first, with acquire, and the word after it. So whoever sees
  * a stack open sees the word that belongs to it.
  *
@@ -47,15 +48,13 @@
 #define BP_SLAB_SHIFT 18
 #define BP_SLAB_BYTES ((size_t)1 << BP_SLAB_SHIFT)
 
-struct bp_head {
-	_Atomic uint64_t word;
+struct bp_limits {
 	_Atomic uint32_t floor; /* ~bottom, 0: closed for pop */
 	_Atomic uint32_t end;   /* first index that may not be filled, 0: closed for push */
 };
-_Static_assert(sizeof(struct bp_head) == 16, "the assembly scales by 16");
-_Static_assert(offsetof(struct bp_head, floor) == 8 && offsetof(struct bp_head, end) == 12, "the assembly knows these");
+_Static_assert(sizeof(struct bp_limits) == 8 && offsetof(struct bp_limits, end) == 4, "the assembly scales by 8");
 
-/* What the slow path keeps for a CPU, behind the heads. Several threads may be on the slow path of one CPU at once
+/* What the slow path keeps for a CPU, behind words and limits. Several threads may be on the slow path of one CPU at once
  * (preempted there): all of it is atomic, and hints unless said otherwise. */
 struct bp_cpu_class {
 	_Atomic uint32_t start;     /* where the present count of pops began; exact */
@@ -78,10 +77,11 @@ struct bp_cpu {
 };
 
 struct bp_slab {
-	struct bp_head heads[BP_CLASS_COUNT + 1]; /* the last, of BP_TAG_HUGE, is never opened */
+	_Atomic uint64_t words[BP_CLASS_COUNT + 1]; /* the last, of BP_TAG_HUGE, is never opened */
+	struct bp_limits limits[BP_CLASS_COUNT + 1];
 	struct bp_cpu cpu __attribute__((aligned(BP_LINE)));
 };
-_Static_assert(sizeof(struct bp_slab) <= 4096, "heads and bookkeeping share the slab's first page");
+_Static_assert(sizeof(struct bp_slab) <= 4096, "words, limits and bookkeeping share the slab's first page");
 
 /* The slabs of a pool: slab of CPU 0; two unreadable-for-nothing slabs lie below it. Before the pool is started: zeroes.
  * In the portable mode seats (seats.h) follow the CPUs and count as such. */

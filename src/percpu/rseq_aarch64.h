@@ -55,12 +55,12 @@
 	"b 5b\n\t"                                                                                                     \
 	".popsection\n\t"
 
-/* x9 = this CPU's slab, x10 = the head in it. cpu_id is signed: -1 and -2 lead to the two slabs below CPU 0, where
+/* x9 = this CPU's slab, x10 = the word in it. cpu_id is signed: -1 and -2 lead to the two slabs below CPU 0, where
  * everything is closed. */
 #define BP_RSEQ_SLAB                                                                                                   \
 	"ldrsw x9, [%[rseq], #4]\n\t" BP_RSEQ_INJECT(2)                                                                \
 	"add x9, %[base], x9, lsl #18\n\t"                                                                             \
-	"add x10, x9, %[head]\n\t"
+	"add x10, x9, %[word]\n\t"
 
 /* The same where the caller works for one CPU. */
 #define BP_RSEQ_SLAB_ON                                                                                                \
@@ -68,11 +68,11 @@
 	"cmp w9, %w[cpu]\n\t"                                                                                          \
 	"b.ne 2f\n\t"                                                                                                  \
 	"add x9, %[base], x9, lsl #18\n\t"                                                                             \
-	"add x10, x9, %[head]\n\t"
+	"add x10, x9, %[word]\n\t"
 
 /* w12 = floor or end, x13 = the word. */
 #define BP_RSEQ_LOAD(offset)                                                                                           \
-	"add x11, x10, #" #offset "\n\t" BP_RSEQ_ACQUIRE " w12, [x11]\n\t"                                             \
+	"add x11, x10, %[limits] + " #offset "\n\t" BP_RSEQ_ACQUIRE " w12, [x11]\n\t"                                             \
 	"ldr x13, [x10]\n\t"
 
 #define BP_RSEQ_COMMIT(word) "stlr " word ", [x10]\n"
@@ -81,15 +81,15 @@
 
 _Static_assert(BP_SLAB_SHIFT == 18, "the assembly shifts by 18");
 
-static inline uint64_t bp_rseq_head(unsigned class)
+static inline uint64_t bp_rseq_word(unsigned class)
 {
-	return (uint64_t)class * sizeof(struct bp_head);
+	return (uint64_t)class * sizeof(uint64_t);
 }
 
 static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsigned class)
 {
 	void *p;
-	asm volatile(BP_RSEQ_BEGIN("mov %[p], %[nothing]") BP_RSEQ_SLAB BP_RSEQ_LOAD(8)
+	asm volatile(BP_RSEQ_BEGIN("mov %[p], %[nothing]") BP_RSEQ_SLAB BP_RSEQ_LOAD(0)
 		 "adds w12, w12, w13\n\t"             /* carries where the index is above the bottom */
 		 "b.cc 2f\n\t" BP_RSEQ_INJECT(3)
 		 "adds x14, x13, %[down]\n\t"
@@ -100,7 +100,7 @@ static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsig
 		 "prfm pstl1keep, [x15]\n\t"         /* the next one; below the bottom is bp_percpu_nothing */
 		 BP_RSEQ_COMMIT("x14") BP_RSEQ_END
 		 : [p] "=&r"(p)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"(bp_rseq_head(class)),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)),
 		   [down] "r"((uint64_t)UINT32_MAX), [nothing] "r"(bp_percpu_nothing)
 		 : BP_RSEQ_CLOBBERS);
 	return p;
@@ -109,7 +109,7 @@ static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsig
 static inline __attribute__((always_inline)) bool bp_rseq_push(char *base, unsigned class, void *p)
 {
 	uint32_t done;
-	asm volatile(BP_RSEQ_BEGIN("mov %w[done], wzr") BP_RSEQ_SLAB BP_RSEQ_LOAD(12)
+	asm volatile(BP_RSEQ_BEGIN("mov %w[done], wzr") BP_RSEQ_SLAB BP_RSEQ_LOAD(4)
 		 "cmp w13, w12\n\t"
 		 "b.hs 2f\n\t" BP_RSEQ_INJECT(3)
 		 "str %[p], [x9, w13, uxtw #3]\n\t"   /* above the top: nobody's yet */
@@ -117,7 +117,7 @@ static inline __attribute__((always_inline)) bool bp_rseq_push(char *base, unsig
 		 "mov %w[done], #1\n\t" BP_RSEQ_INJECT(4)
 		 BP_RSEQ_COMMIT("x13") BP_RSEQ_END
 		 : [done] "=&r"(done)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"(bp_rseq_head(class)), [p] "r"(p)
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)), [p] "r"(p)
 		 : BP_RSEQ_CLOBBERS);
 	return done != 0;
 }
@@ -125,7 +125,7 @@ static inline __attribute__((always_inline)) bool bp_rseq_push(char *base, unsig
 static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int cpu, unsigned class)
 {
 	uint64_t n;
-	asm volatile(BP_RSEQ_BEGIN("mov %[n], xzr") BP_RSEQ_SLAB_ON BP_RSEQ_LOAD(8)
+	asm volatile(BP_RSEQ_BEGIN("mov %[n], xzr") BP_RSEQ_SLAB_ON BP_RSEQ_LOAD(0)
 		 "adds w12, w12, w13\n\t"
 		 "b.cc 2f\n\t"
 		 "add w12, w12, #1\n\t"               /* index - bottom: what is there */
@@ -142,7 +142,7 @@ static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int c
 		 "sub x13, x13, %[n]\n\t"
 		 BP_RSEQ_COMMIT("x13") BP_RSEQ_END
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"(bp_rseq_head(class)), [out] "r"(out),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)), [out] "r"(out),
 		   [max] "r"(max), [cpu] "r"(cpu)
 		 : BP_RSEQ_CLOBBERS);
 	return n;
@@ -151,7 +151,7 @@ static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int c
 static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, void *const *in, size_t count)
 {
 	uint64_t n;
-	asm volatile(BP_RSEQ_BEGIN("mov %[n], xzr") BP_RSEQ_SLAB_ON BP_RSEQ_LOAD(12)
+	asm volatile(BP_RSEQ_BEGIN("mov %[n], xzr") BP_RSEQ_SLAB_ON BP_RSEQ_LOAD(4)
 		 "subs w12, w12, w13\n\t"             /* end - index: the room */
 		 "b.ls 2f\n\t"
 		 "cmp x12, %[count]\n\t"
@@ -167,7 +167,7 @@ static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, voi
 		 "add x13, x13, %[n]\n\t"
 		 BP_RSEQ_COMMIT("x13") BP_RSEQ_END
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"(bp_rseq_head(class)), [in] "r"(in),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)), [in] "r"(in),
 		   [count] "r"(count), [cpu] "r"(cpu)
 		 : BP_RSEQ_CLOBBERS);
 	return n;
@@ -178,14 +178,14 @@ static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, voi
 static inline bool bp_rseq_recount(uint32_t *old, char *base, int cpu, unsigned class, uint32_t count)
 {
 	uint64_t was; /* 0 only where the section didn't run: an open stack's word is never 0 */
-	asm volatile(BP_RSEQ_BEGIN("mov %[was], xzr") BP_RSEQ_SLAB_ON BP_RSEQ_LOAD(8)
+	asm volatile(BP_RSEQ_BEGIN("mov %[was], xzr") BP_RSEQ_SLAB_ON BP_RSEQ_LOAD(0)
 		 "cbz w12, 2f\n\t" BP_RSEQ_INJECT(3)
 		 "mov w14, w13\n\t"
 		 "orr x14, x14, %[high]\n\t"
 		 "mov %[was], x13\n\t" BP_RSEQ_INJECT(4)
 		 BP_RSEQ_COMMIT("x14") BP_RSEQ_END
 		 : [was] "=&r"(was)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"(bp_rseq_head(class)),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)),
 		   [high] "r"((uint64_t)count << 32), [cpu] "r"(cpu)
 		 : BP_RSEQ_CLOBBERS);
 	*old = (uint32_t)(was >> 32);

@@ -45,8 +45,8 @@
 	"jmp 5b\n\t"                                                                                                   \
 	".popsection\n\t"
 
-/* rax = this CPU's slab, rdx = head relative to it is `head`(rax). cpu_id is signed: -1 and -2 lead to the two slabs
- * below CPU 0, where everything is closed. */
+/* rax = this CPU's slab; the word is at (rax, class, 8), floor and end are `limits` behind it. cpu_id is
+ * signed: -1 and -2 lead to the two slabs below CPU 0, where everything is closed. */
 #define BP_RSEQ_SLAB                                                                                                   \
 	"movslq 4(%[rseq]), %%rax\n\t" BP_RSEQ_INJECT(2)                                                               \
 	"shlq $18, %%rax\n\t"                                                                                          \
@@ -74,43 +74,45 @@ static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsig
 {
 	void *p;
 	asm volatile(BP_RSEQ_BEGIN BP_RSEQ_SLAB
-		 "movl 8(%%rax, %[head]), %%edx\n\t"  /* floor */
-		 "movq (%%rax, %[head]), %%rcx\n\t"
-		 "addl %%ecx, %%edx\n\t"              /* carries where the index is above the bottom */
+		 "movl %c[limits](%%rax, %[class], 8), %%esi\n\t" /* floor */
+		 "movq (%%rax, %[class], 8), %%rcx\n\t"
+		 "addl %%ecx, %%esi\n\t"              /* carries where the index is above the bottom */
 		 "jnc 7f\n\t" BP_RSEQ_INJECT(3)
-		 "movl %%ecx, %%edx\n\t"
+		 "movl %%ecx, %%esi\n\t"
 		 "addq %[down], %%rcx\n\t"
 		 "js 7f\n\t"                 /* the count of pops has run out */
-		 "movq -8(%%rax, %%rdx, 8), %[p]\n\t" BP_RSEQ_INJECT(4)
-		 "movq -16(%%rax, %%rdx, 8), %%rdx\n\t"
-		 "prefetchw (%%rdx)\n\t"            /* the next one; below the bottom is bp_percpu_nothing */
-		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 "movq -8(%%rax, %%rsi, 8), %[p]\n\t" BP_RSEQ_INJECT(4)
+		 "movq -16(%%rax, %%rsi, 8), %%rsi\n\t"
+		 "prefetchw (%%rsi)\n\t"            /* the next one; below the bottom is bp_percpu_nothing */
+		 "movq %%rcx, (%%rax, %[class], 8)\n" BP_RSEQ_END
 		 ".pushsection __rseq_failure, \"ax\"\n"
 		 "7:\n\t"
 		 "leaq %[nothing], %[p]\n\t"
 		 "jmp 2b\n\t"
 		 ".popsection\n\t"
-		 : [p] "=&r"(p)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
-		   [down] "r"((uint64_t)UINT32_MAX), [nothing] "m"(*bp_percpu_nothing)
-		 : "rax", "rcx", "rdx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
+		 : [p] "=&d"(p)
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"((uint64_t)class),
+		   [limits] "i"(offsetof(struct bp_slab, limits)), [down] "r"((uint64_t)UINT32_MAX),
+		   [nothing] "m"(*bp_percpu_nothing)
+		 : "rax", "rcx", "rsi", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
 	return p;
 }
 
+/* By the tag, class + 1, which is what a release has. */
 static inline __attribute__((always_inline)) bool bp_rseq_push(char *base, unsigned class, void *p)
 {
 	asm goto(BP_RSEQ_BEGIN BP_RSEQ_SLAB
-		 "movl 12(%%rax, %[head]), %%edx\n\t" /* end */
-		 "movq (%%rax, %[head]), %%rcx\n\t"
+		 "movl %c[end](%%rax, %[tag], 8), %%edx\n\t" /* end */
+		 "movq -8(%%rax, %[tag], 8), %%rcx\n\t"
 		 "cmpl %%edx, %%ecx\n\t"
 		 "jae %l[full]\n\t" BP_RSEQ_INJECT(3)
 		 "movl %%ecx, %%edx\n\t"
 		 "movq %[p], (%%rax, %%rdx, 8)\n\t"   /* above the top: nobody's yet */
 		 "incq %%rcx\n\t" BP_RSEQ_INJECT(4)
-		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END
+		 "movq %%rcx, -8(%%rax, %[tag], 8)\n" BP_RSEQ_END
 		 :
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
-		   [p] "r"(p)
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [tag] "r"((uint64_t)(class + 1)),
+		   [end] "i"(offsetof(struct bp_slab, limits) + offsetof(struct bp_limits, end) - 8), [p] "r"(p)
 		 : "rax", "rcx", "rdx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
 		 : full);
 	return true;
@@ -122,8 +124,8 @@ static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int c
 {
 	uint64_t n;
 	asm volatile(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
-		 "movl 8(%%rax, %[head]), %%edx\n\t"
-		 "movq (%%rax, %[head]), %%rcx\n\t"
+		 "movl %c[limits](%%rax, %[class], 8), %%edx\n\t"
+		 "movq (%%rax, %[class], 8), %%rcx\n\t"
 		 "addl %%ecx, %%edx\n\t"
 		 "jnc 7f\n\t"
 		 "incl %%edx\n\t"                     /* index - bottom: what is there */
@@ -141,10 +143,10 @@ static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int c
 		 "cmpq %[n], %%rsi\n\t"
 		 "jb 6b\n\t" BP_RSEQ_INJECT(4)
 		 "subq %[n], %%rcx\n\t"
-		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END BP_RSEQ_OR_ZERO("n")
+		 "movq %%rcx, (%%rax, %[class], 8)\n" BP_RSEQ_END BP_RSEQ_OR_ZERO("n")
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
-		   [out] "r"(out), [max] "r"(max), [cpu] "r"(cpu)
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"((uint64_t)class),
+		   [limits] "i"(offsetof(struct bp_slab, limits)), [out] "r"(out), [max] "r"(max), [cpu] "r"(cpu)
 		 : "rax", "rcx", "rdx", "rsi", "rdi", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
 	return n;
 }
@@ -153,8 +155,8 @@ static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, voi
 {
 	uint64_t n;
 	asm volatile(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
-		 "movl 12(%%rax, %[head]), %%edx\n\t"
-		 "movq (%%rax, %[head]), %%rcx\n\t"
+		 "movl %c[limits] + 4(%%rax, %[class], 8), %%edx\n\t"
+		 "movq (%%rax, %[class], 8), %%rcx\n\t"
 		 "subl %%ecx, %%edx\n\t"              /* end - index: the room */
 		 "jbe 7f\n\t"
 		 "movq %[count], %[n]\n\t"
@@ -170,10 +172,10 @@ static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, voi
 		 "cmpq %[n], %%rsi\n\t"
 		 "jb 6b\n\t" BP_RSEQ_INJECT(4)
 		 "addq %[n], %%rcx\n\t"
-		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END BP_RSEQ_OR_ZERO("n")
+		 "movq %%rcx, (%%rax, %[class], 8)\n" BP_RSEQ_END BP_RSEQ_OR_ZERO("n")
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
-		   [in] "r"(in), [count] "r"(count), [cpu] "r"(cpu)
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"((uint64_t)class),
+		   [limits] "i"(offsetof(struct bp_slab, limits)), [in] "r"(in), [count] "r"(count), [cpu] "r"(cpu)
 		 : "rax", "rcx", "rdx", "rsi", "rdi", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
 	return n;
 }
@@ -183,15 +185,15 @@ static inline bool bp_rseq_recount(uint32_t *old, char *base, int cpu, unsigned 
 {
 	uint64_t was; /* 0 only where the section didn't run: an open stack's word is never 0 */
 	asm volatile(BP_RSEQ_BEGIN BP_RSEQ_SLAB_ON
-		 "cmpl $0, 8(%%rax, %[head])\n\t"     /* closed: the word is a taker's */
+		 "cmpl $0, %c[limits](%%rax, %[class], 8)\n\t"     /* closed: the word is a taker's */
 		 "je 7f\n\t"
-		 "movq (%%rax, %[head]), %[was]\n\t"
+		 "movq (%%rax, %[class], 8), %[was]\n\t"
 		 "movl %k[was], %%ecx\n\t"
 		 "orq %[high], %%rcx\n\t" BP_RSEQ_INJECT(4)
-		 "movq %%rcx, (%%rax, %[head])\n" BP_RSEQ_END BP_RSEQ_OR_ZERO("was")
+		 "movq %%rcx, (%%rax, %[class], 8)\n" BP_RSEQ_END BP_RSEQ_OR_ZERO("was")
 		 : [was] "=&r"(was)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [head] "r"((uint64_t)class * sizeof(struct bp_head)),
-		   [high] "r"((uint64_t)count << 32), [cpu] "r"(cpu)
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"((uint64_t)class),
+		   [limits] "i"(offsetof(struct bp_slab, limits)), [high] "r"((uint64_t)count << 32), [cpu] "r"(cpu)
 		 : "rax", "rcx", "cc", "memory" BP_RSEQ_INJECT_CLOBBER);
 	*old = (uint32_t)(was >> 32);
 	return was != 0;

@@ -98,9 +98,8 @@ static inline __attribute__((always_inline)) bool bp_seat_pop(void **out, char *
 	atomic_store_explicit(&me->here, BP_SEAT_AWAY, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	struct bp_slab *slab = (struct bp_slab *)(base + here);
-	struct bp_head *head = &slab->heads[class];
-	uint32_t floor = atomic_load_explicit(&head->floor, memory_order_acquire);
-	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed), next = word + UINT32_MAX;
+	uint32_t floor = atomic_load_explicit(&slab->limits[class].floor, memory_order_acquire);
+	uint64_t word = atomic_load_explicit(&slab->words[class], memory_order_relaxed), next = word + UINT32_MAX;
 	/* floor is ~bottom: the sum overflows where the index is above the bottom. */
 	BP_SEAT_UNLESS_OVERFLOW(floor, (uint32_t)word, none);
 	if (BP_SEAT_NEVER((int64_t)next < 0))
@@ -108,7 +107,7 @@ static inline __attribute__((always_inline)) bool bp_seat_pop(void **out, char *
 	void **top = (void **)slab + (uint32_t)word;
 	*out = top[-1];
 	__builtin_prefetch(top[-2], 1);
-	atomic_store_explicit(&head->word, next, memory_order_release);
+	atomic_store_explicit(&slab->words[class], next, memory_order_release);
 	atomic_store_explicit(&me->here, here, memory_order_release);
 	return true;
 none:
@@ -125,15 +124,14 @@ static inline __attribute__((always_inline)) bool bp_seat_push(char *base, unsig
 	atomic_store_explicit(&me->here, BP_SEAT_AWAY, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	struct bp_slab *slab = (struct bp_slab *)(base + here);
-	struct bp_head *head = &slab->heads[class];
-	uint32_t end = atomic_load_explicit(&head->end, memory_order_acquire);
-	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+	uint32_t end = atomic_load_explicit(&slab->limits[class].end, memory_order_acquire);
+	uint64_t word = atomic_load_explicit(&slab->words[class], memory_order_relaxed);
 	if (BP_SEAT_NEVER((uint32_t)word >= end)) {
 		atomic_store_explicit(&me->here, here, memory_order_release);
 		return false;
 	}
 	((void **)slab)[(uint32_t)word] = p;
-	atomic_store_explicit(&head->word, word + 1, memory_order_release);
+	atomic_store_explicit(&slab->words[class], word + 1, memory_order_release);
 	atomic_store_explicit(&me->here, here, memory_order_release);
 	return true;
 }

@@ -73,9 +73,9 @@ static void random_state(void)
 	uint32_t edge = any(8), filled = edge == 0 ? 0 : edge == 1 ? ROOM : any(ROOM + 1);
 	uint32_t count = edge == 2 ? BP_COUNT_LAST : edge == 3 ? BP_COUNT_LAST - 1 : BP_COUNT_OF(2 + any(9000));
 	uint32_t end = BOTTOM + (edge == 4 ? any(ROOM + 1) : ROOM); /* a smaller capacity than what is there */
-	slab->heads[CLASS].word = BP_WORD(count, BOTTOM + filled);
-	slab->heads[CLASS].floor = edge == 5 || edge == 6 ? 0 : ~(uint32_t)BOTTOM;
-	slab->heads[CLASS].end = edge == 5 || edge == 7 ? 0 : end;
+	slab->words[CLASS] = BP_WORD(count, BOTTOM + filled);
+	slab->limits[CLASS].floor = edge == 5 || edge == 6 ? 0 : ~(uint32_t)BOTTOM;
+	slab->limits[CLASS].end = edge == 5 || edge == 7 ? 0 : end;
 	for (uint32_t i = 0; i < ROOM; i++)
 		((void **)slab)[BOTTOM + i] = (void *)(uintptr_t)random();
 	for (unsigned i = 1; i < 5; i++)
@@ -85,7 +85,7 @@ static void random_state(void)
 
 static bool is_closed(void)
 {
-	return bp_slab_of(model, 0)->heads[CLASS].floor == 0;
+	return bp_slab_of(model, 0)->limits[CLASS].floor == 0;
 }
 
 /* Heads and slots, those above the top included: a section that starts again fills them with the same. */
@@ -250,8 +250,8 @@ static void points_are_reached(void)
 	for (unsigned i = 1; i < 5; i++) {
 		do
 			random_state();
-		while (is_closed() || (uint32_t)bp_slab_of(real, 0)->heads[CLASS].word == BOTTOM ||
-		       bp_slab_of(real, 0)->heads[CLASS].word >> 32 == BP_COUNT_LAST);
+		while (is_closed() || (uint32_t)bp_slab_of(real, 0)->words[CLASS] == BOTTOM ||
+		       bp_slab_of(real, 0)->words[CLASS] >> 32 == BP_COUNT_LAST);
 		memset(countdown, 0, sizeof(countdown));
 		countdown[i] = 1;
 		good = pop() && countdown[i] == 0 && good;

@@ -40,7 +40,7 @@ Test(fallback, a_taken_lock_means_not_here)
 	uint32_t pops = 4711;
 	start(8);
 	cr_assert(bp_fallback_push(slabs, cpu, CLASS, p));
-	uint64_t word = atomic_load(&bp_slab_of(slabs, cpu)->heads[CLASS].word);
+	uint64_t word = atomic_load(&bp_slab_of(slabs, cpu)->words[CLASS]);
 	cr_assert(bp_fallback_lock(slabs, cpu));
 	cr_assert_not(bp_fallback_lock(slabs, cpu));
 	cr_assert_null(bp_fallback_pop(slabs, cpu, CLASS));
@@ -49,7 +49,7 @@ Test(fallback, a_taken_lock_means_not_here)
 	cr_assert_eq(bp_fallback_push_batch(slabs, cpu, CLASS, &p, 1), 0);
 	cr_assert_not(bp_fallback_recount(&pops, slabs, cpu, CLASS, 100));
 	cr_assert_eq(pops, 4711);
-	cr_assert_eq(atomic_load(&bp_slab_of(slabs, cpu)->heads[CLASS].word), word);
+	cr_assert_eq(atomic_load(&bp_slab_of(slabs, cpu)->words[CLASS]), word);
 	bp_fallback_unlock(slabs, cpu);
 	cr_assert_eq(bp_fallback_pop(slabs, cpu, CLASS), p);
 }

@@ -292,7 +292,7 @@ static size_t in_stacks(void)
 	for (unsigned cpu = 0; cpu < slabs.cpus; cpu++)
 		for (int c = 0; c < CLASSES; c++) {
 			uint32_t there = bp_percpu_count(slabs, (int)cpu, classes[c]);
-			uint64_t word = atomic_load(&bp_slab_of(slabs, (int)cpu)->heads[classes[c]].word);
+			uint64_t word = atomic_load(&bp_slab_of(slabs, (int)cpu)->words[classes[c]]);
 			for (uint32_t i = 1; i <= there; i++)
 				has(&(struct hands){ .count = 0 },
 				    ((void **)bp_slab_of(slabs, (int)cpu))[(uint32_t)word - i]);

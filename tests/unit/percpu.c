@@ -60,12 +60,17 @@ static void *token(uint64_t n)
 
 static uint32_t bottom(struct side *s, unsigned class)
 {
-	return ~atomic_load(&bp_slab_of(s->slabs, s->cpu)->heads[class].floor);
+	return ~atomic_load(&bp_slab_of(s->slabs, s->cpu)->limits[class].floor);
 }
 
-static struct bp_head *head(struct side *s, unsigned class)
+static struct bp_limits *limits(struct side *s, unsigned class)
 {
-	return &bp_slab_of(s->slabs, s->cpu)->heads[class];
+	return &bp_slab_of(s->slabs, s->cpu)->limits[class];
+}
+
+static _Atomic uint64_t *word(struct side *s, unsigned class)
+{
+	return &bp_slab_of(s->slabs, s->cpu)->words[class];
 }
 
 static enum kind kinds[3];
@@ -122,7 +127,7 @@ Test(percpu, what_is_closed_is_empty_and_full)
 			cr_assert_eq(bp_percpu_pop_batch(&p, 1, s.slabs, s.cpu, class), 0);
 			cr_assert_eq(bp_percpu_push_batch(s.slabs, s.cpu, class, &p, 1), 0);
 			cr_assert_eq(bp_percpu_count(s.slabs, s.cpu, class), 0);
-			cr_assert_eq(atomic_load(&head(&s, class)->word), 0);
+			cr_assert_eq(atomic_load(word(&s, class)), 0);
 		}
 }
 
@@ -234,10 +239,10 @@ Test(percpu, a_change_of_capacity_does_not_open_what_a_taker_has_closed)
 	EACH_MODE(s) {
 		bp_percpu_open(s.slabs, s.cpu, 9, 10);
 		bp_percpu_push(s.slabs, s.cpu, 9, token(1));
-		atomic_store(&head(&s, 9)->floor, 0);
-		atomic_store(&head(&s, 9)->end, 0);
+		atomic_store(&limits(&s, 9)->floor, 0);
+		atomic_store(&limits(&s, 9)->end, 0);
 		bp_percpu_resize(s.slabs, s.cpu, 9, 17);
-		cr_assert_eq(atomic_load(&head(&s, 9)->end), 0);
+		cr_assert_eq(atomic_load(&limits(&s, 9)->end), 0);
 		cr_assert_null(bp_percpu_pop(s.slabs, s.cpu, 9));
 		cr_assert_not(bp_percpu_push(s.slabs, s.cpu, 9, token(2)));
 		cr_assert_eq(atomic_load(&bp_slab_of(s.slabs, s.cpu)->cpu.classes[9].capacity), 17);
@@ -428,7 +433,7 @@ static void note_taken(void *ctx, unsigned class, void **blocks, size_t count)
 		t->blocks[class][i] = blocks[i];
 	if (t->side == NULL)
 		return;
-	struct bp_head *h = head(t->side, class);
+	struct bp_limits *h = limits(t->side, class);
 	t->was_open |= atomic_load(&h->floor) != 0 || atomic_load(&h->end) != 0;
 	t->was_counted |= bp_percpu_count(t->side->slabs, t->side->cpu, class) != 0;
 	t->was_again |= bp_percpu_take(t->side->slabs, t->side->cpu, 0, BP_CLASS_COUNT - 1, note_taken, t);
@@ -531,11 +536,11 @@ Test(percpu, a_child_opens_and_unlocks_what_threads_held_that_it_does_not_have)
 		atomic_store(&slab->cpu.taken, 1);
 		atomic_store(&slab->cpu.lock, 1);
 		for (unsigned i = 2; i < 4; i++) {
-			atomic_store(&slab->heads[classes[i]].floor, 0);
-			atomic_store(&slab->heads[classes[i]].end, 0);
+			atomic_store(&slab->limits[classes[i]].floor, 0);
+			atomic_store(&slab->limits[classes[i]].end, 0);
 		}
-		uint64_t word = atomic_load(&slab->heads[classes[3]].word);
-		atomic_store(&slab->heads[classes[3]].word, word - 4);
+		uint64_t word = atomic_load(&slab->words[classes[3]]);
+		atomic_store(&slab->words[classes[3]], word - 4);
 		atomic_store(&slab->cpu.classes[50].opened, 1);
 		atomic_store(&slab->cpu.classes[50].capacity, 3);
 		bp_percpu_child(s.slabs);
@@ -620,13 +625,13 @@ static void operate(struct side *s, uint64_t *r, unsigned what, unsigned class, 
 
 static void assert_same_stack(unsigned class, unsigned step)
 {
-	struct bp_head *a = head(&pair[0], class), *b = head(&pair[1], class);
-	cr_assert_eq(atomic_load(&a->word), atomic_load(&b->word), "step %u: words of class %u", step, class);
+	struct bp_limits *a = limits(&pair[0], class), *b = limits(&pair[1], class);
+	cr_assert_eq(atomic_load(word(&pair[0], class)), atomic_load(word(&pair[1], class)), "step %u: words of class %u", step, class);
 	cr_assert_eq(atomic_load(&a->floor), atomic_load(&b->floor), "step %u: floors of class %u", step, class);
 	cr_assert_eq(atomic_load(&a->end), atomic_load(&b->end), "step %u: ends of class %u", step, class);
 	if (atomic_load(&a->floor) == 0)
 		return;
-	for (uint32_t i = bottom(&pair[0], class); i < (uint32_t)atomic_load(&a->word); i++)
+	for (uint32_t i = bottom(&pair[0], class); i < (uint32_t)atomic_load(word(&pair[0], class)); i++)
 		cr_assert_eq(((void **)bp_slab_of(pair[0].slabs, pair[0].cpu))[i],
 			     ((void **)bp_slab_of(pair[1].slabs, pair[1].cpu))[i], "step %u: slot %u", step, i);
 }
@@ -658,11 +663,10 @@ static void same_state(uint64_t *state)
 		uint32_t index = low + (uint32_t)(u_random(state) % 17);
 		uint32_t left = u_random(state) % 3 == 0 ? 1 : (uint32_t)(u_random(state) % 30 + 1);
 		for (int j = 0; j < 2; j++) {
-			struct bp_head *h = head(&pair[j], classes[i]);
 			for (uint32_t slot = low; slot < index; slot++)
 				((void **)bp_slab_of(pair[j].slabs, pair[j].cpu))[slot] = token(slot);
-			atomic_store(&h->word, BP_WORD(0x80000000u - left, index));
-			atomic_store(&h->end, low + capacity);
+			atomic_store(word(&pair[j], classes[i]), BP_WORD(0x80000000u - left, index));
+			atomic_store(&limits(&pair[j], classes[i])->end, low + capacity);
 			atomic_store(&bp_slab_of(pair[j].slabs, pair[j].cpu)->cpu.classes[classes[i]].capacity,
 				     (uint16_t)capacity);
 		}

@@ -301,9 +301,9 @@ static unsigned check_cpu(int cpu)
 {
 	void *some[BLOCKS_MAX];
 	struct bp_cpu *c = &slab(cpu)->cpu;
-	struct bp_head *head = &slab(cpu)->heads[class()];
+	struct bp_limits *limits = &slab(cpu)->limits[class()];
 	u_check(c->lock == 0 && c->taken == 0, "CPU %d is locked", cpu);
-	u_check(head->floor != 0 && head->end != 0, "CPU %d is closed", cpu);
+	u_check(limits->floor != 0 && limits->end != 0, "CPU %d is closed", cpu);
 	u_check(c->classes[class()].capacity <= SLOTS, "CPU %d has room for %u", cpu, c->classes[class()].capacity);
 	size_t n = bp_percpu_pop_batch(some, BLOCKS_MAX, U_POOL->slabs, cpu, class());
 	for (size_t i = 0; i < n; i++)

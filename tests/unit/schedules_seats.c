@@ -43,8 +43,8 @@ static void keep(int who, void *p)
 static void reset(void)
 {
 	struct bp_slab *slab = bp_slab_of(slabs, cpu);
-	struct bp_head *head = &slab->heads[CLASS];
-	uint32_t bottom = ~atomic_load(&head->floor);
+	struct bp_limits *limits = &slab->limits[CLASS];
+	uint32_t bottom = ~atomic_load(&limits->floor);
 	void **slots = (void **)slab + bottom;
 	in_hand[0] = in_hand[1] = 0;
 	for (unsigned i = 0; i < TOKENS; i++) {
@@ -54,8 +54,8 @@ static void reset(void)
 		else
 			keep(0, token(i));
 	}
-	atomic_store(&head->word, BP_WORD(BP_COUNT_OF(100), bottom + ON_STACK));
-	atomic_store(&head->end, bottom + CAPACITY);
+	atomic_store(&slab->words[CLASS], BP_WORD(BP_COUNT_OF(100), bottom + ON_STACK));
+	atomic_store(&limits->end, bottom + CAPACITY);
 	atomic_store(&slab->cpu.classes[CLASS].capacity, CAPACITY);
 	resume(0);
 }
@@ -63,10 +63,10 @@ static void reset(void)
 static void check(void)
 {
 	struct bp_slab *slab = bp_slab_of(slabs, cpu);
-	struct bp_head *head = &slab->heads[CLASS];
+	struct bp_limits *limits = &slab->limits[CLASS];
 	void **slots;
 	resume(0);
-	u_check(atomic_load(&head->floor) != 0 && atomic_load(&head->end) != 0, "the stack is closed");
+	u_check(atomic_load(&limits->floor) != 0 && atomic_load(&limits->end) != 0, "the stack is closed");
 	u_check(atomic_load(&bp_thread.rseq->here) >= 0, "the owner is away");
 	u_check(atomic_load(&slab->cpu.taken) == 0, "the taker is still at it");
 	for (uint32_t n = bp_percpu_peek(&slots, slabs, cpu, CLASS); n > 0; n--)

@@ -266,7 +266,7 @@ Test(seats, a_handler_above_an_operation_is_not_there)
 	uint32_t pops = 4711;
 	int cpu = start();
 	cr_assert(bp_seat_push(slabs.base, CLASS, p));
-	uint64_t word = atomic_load(&bp_slab_of(slabs, cpu)->heads[CLASS].word);
+	uint64_t word = atomic_load(&bp_slab_of(slabs, cpu)->words[CLASS]);
 	cr_assert(bp_seat_begin(cpu));
 	cr_assert_not(bp_seat_begin(cpu));
 	cr_assert_not(bp_seat_pop(&p, slabs.base, CLASS));
@@ -279,7 +279,7 @@ Test(seats, a_handler_above_an_operation_is_not_there)
 	cr_assert_not(bp_seat_is(bp_percpu_enter(slabs, 0)), "its slow path goes by the CPU");
 	cr_assert_not(bp_percpu_take(slabs, cpu, 0, ALL, NULL, NULL), "the operation has not ended");
 	cr_assert_eq(pops, 4711);
-	cr_assert_eq(atomic_load(&bp_slab_of(slabs, cpu)->heads[CLASS].word), word);
+	cr_assert_eq(atomic_load(&bp_slab_of(slabs, cpu)->words[CLASS]), word);
 	bp_seat_end(cpu);
 	cr_assert_eq(bp_percpu_enter(slabs, 0), cpu);
 	cr_assert(bp_seat_pop(&p, slabs.base, CLASS));
