@@ -103,10 +103,11 @@ if ! counted glibc true | grep -q '[0-9]'; then
 fi
 jemalloc_start=$(counted jemalloc true)
 shim_start=$(counted shim true)
+echo "# true: glibc $(counted glibc true), jemalloc $jemalloc_start, shim $shim_start"
 for bytes in 64 1024 16384 40000; do
 	pair $bytes
 done
-[ $# -gt 0 ] || set -- true jq xmllint sqlite3 python python-malloc git perl gcc
+[ $# -gt 0 ] || set -- jq xmllint sqlite3 python python-malloc git perl gcc
 for program in "$@"; do
 	command=$(command_of "$program")
 	glibc=$(counted glibc "$command")
@@ -117,7 +118,7 @@ for program in "$@"; do
 		continue
 	fi
 	echo "# $program: glibc $glibc, jemalloc $jemalloc, shim $shim; shim/jemalloc $(ratio "$shim" "$jemalloc")," \
-		"without start $(ratio $((shim - shim_start + 1)) $((jemalloc - jemalloc_start + 1)))," \
+		"without start $(ratio $((shim - shim_start)) $((jemalloc - jemalloc_start)))," \
 		"shim/glibc $(ratio "$shim" "$glibc")"
 	cmp -s /tmp/out.glibc /tmp/out.shim
 	result $? "$program prints the same" ''
