@@ -18,8 +18,8 @@ TINY = 8            # the one class below the quantum
 QUANTUM = 16        # alignment of everything larger
 PAGE = 1 << 12      # jemalloc's page: `arenas.page`
 GROUP = 4           # classes per doubling
-LOOKUP_MAX = 4096   # up to here a table of bytes answers; above, the closed form
 CAP_DEFAULT = 64 << 10
+LOOKUP_MAX = CAP_DEFAULT # up to here a table with a byte for every QUANTUM answers; above, a coarse one
 CAP_MAX = 4 << 20   # the largest cap that can be set
 
 HEADER = pathlib.Path(__file__).resolve().parent / "size_classes.h"
@@ -55,14 +55,15 @@ def rows(name, table):
 def table_text():
     sizes = class_sizes()
     table = list(zip(range(len(sizes)), [0] + sizes, sizes))
-    parts = [(1, LOOKUP_MAX, "BP_CLASSES_LOOKUP"), (LOOKUP_MAX + 1, CAP_DEFAULT, "BP_CLASSES_DEFAULT"),
-             (CAP_DEFAULT + 1, CAP_MAX, "BP_CLASSES_LARGE")]
+    parts = [(1, TINY, "BP_CLASSES_TINY"), (TINY + 1, LOOKUP_MAX, "BP_CLASSES_LOOKUP"),
+             (LOOKUP_MAX + 1, CAP_MAX, "BP_CLASSES_LARGE")]
     text = f"""
 #define BP_CLASS_COUNT {len(sizes)}
 #define BP_CLASS_COUNT_64K {sum(size <= CAP_DEFAULT for size in sizes)} /* of these up to 64 KiB, the default cap */
 #define BP_CLASS_COUNT_SLAB {sum(size < GROUP * PAGE for size in sizes)} /* and in slabs; larger blocks lie alone */
 #define BP_CLASS_SIZE_MAX {CAP_MAX}
 #define BP_CLASS_LOOKUP_MAX {LOOKUP_MAX}
+#define BP_CLASS_LOOKUP_UNIT {QUANTUM}
 #define BP_CLASS_PAGE {PAGE} /* jemalloc's page that the table holds for */
 
 /* X(class, next smaller size, size, pages per slab, reciprocal): requests from the one size + 1 to the other. In the

@@ -13,7 +13,8 @@ _Static_assert(BP_CLASS_COUNT <= UINT8_MAX, "a class, and a tag, fit into a byte
 	[cls] = {.reciprocal = inverse, .size = bytes, .slab_pages = pages, \
 		 .slab_blocks = pages * BP_CLASS_PAGE / bytes},
 #define RECIPROCAL(cls, below, bytes, pages, inverse) [cls + 1] = inverse,
-#define LOOKUP(cls, below, bytes, pages, inverse) [below / 8 + 1 ... bytes / 8] = cls == 0 ? 1 : cls,
+#define LOOKUP(cls, below, bytes, pages, inverse) \
+	[below / BP_CLASS_LOOKUP_UNIT + 1 ... bytes / BP_CLASS_LOOKUP_UNIT] = cls,
 
 /* Aligned so that no row lies across two lines. */
 _Alignas(64) const struct bp_class bp_classes[BP_CLASS_COUNT] = {BP_CLASSES(ROW)};
@@ -24,7 +25,7 @@ const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 3] = {BP_CLASSES(RECIPROCAL)
 
 #define LOOKUP_LARGE(cls, below, bytes, pages, inverse) [below / 1024 + 1 ... bytes / 1024] = cls,
 const uint8_t bp_class_lookup_large[BP_CLASS_SIZE_MAX / 1024 + 1] = {
-	BP_CLASSES_DEFAULT(LOOKUP_LARGE) BP_CLASSES_LARGE(LOOKUP_LARGE)};
+	BP_CLASSES_LARGE(LOOKUP_LARGE)};
 
-/* [0] and [1], up to 8 bytes, get the class of 16 bytes: see bp_class_of. */
-const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] = {1, BP_CLASSES_LOOKUP(LOOKUP)};
+/* [0] and [1] have the class of 16 bytes: see bp_class_of. */
+const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / BP_CLASS_LOOKUP_UNIT + 1] = {1, BP_CLASSES_LOOKUP(LOOKUP)};

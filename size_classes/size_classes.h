@@ -22,13 +22,16 @@
 #define BP_CLASS_COUNT_64K 45 /* of these up to 64 KiB, the default cap */
 #define BP_CLASS_COUNT_SLAB 36 /* and in slabs; larger blocks lie alone */
 #define BP_CLASS_SIZE_MAX 4194304
-#define BP_CLASS_LOOKUP_MAX 4096
+#define BP_CLASS_LOOKUP_MAX 65536
+#define BP_CLASS_LOOKUP_UNIT 16
 #define BP_CLASS_PAGE 4096 /* jemalloc's page that the table holds for */
 
 /* X(class, next smaller size, size, pages per slab, reciprocal): requests from the one size + 1 to the other. In the
  * comment what the smallest of them wastes of its block. */
+#define BP_CLASSES_TINY(X) \
+	X( 0,       0,       8,    1, 0x2000000000000000u) /* 87.5 % */
+
 #define BP_CLASSES_LOOKUP(X) \
-	X( 0,       0,       8,    1, 0x2000000000000000u) /* 87.5 % */ \
 	X( 1,       8,      16,    1, 0x1000000000000000u) /* 43.8 % */ \
 	X( 2,      16,      32,    1, 0x0800000000000000u) /* 46.9 % */ \
 	X( 3,      32,      48,    3, 0x0555555555555556u) /* 31.2 % */ \
@@ -56,9 +59,7 @@
 	X(25,    2048,    2560,    5, 0x001999999999999au) /* 20.0 % */ \
 	X(26,    2560,    3072,    3, 0x0015555555555556u) /* 16.6 % */ \
 	X(27,    3072,    3584,    7, 0x0012492492492493u) /* 14.3 % */ \
-	X(28,    3584,    4096,    1, 0x0010000000000000u) /* 12.5 % */
-
-#define BP_CLASSES_DEFAULT(X) \
+	X(28,    3584,    4096,    1, 0x0010000000000000u) /* 12.5 % */ \
 	X(29,    4096,    5120,    5, 0x000ccccccccccccdu) /* 20.0 % */ \
 	X(30,    5120,    6144,    3, 0x000aaaaaaaaaaaabu) /* 16.7 % */ \
 	X(31,    6144,    7168,    7, 0x000924924924924au) /* 14.3 % */ \
@@ -102,7 +103,7 @@
 	X(67, 3145728, 3670016,  896, 0x000004924924924au) /* 14.3 % */ \
 	X(68, 3670016, 4194304, 1024, 0x0000040000000000u) /* 12.5 % */
 
-#define BP_CLASSES(X) BP_CLASSES_LOOKUP(X) BP_CLASSES_DEFAULT(X) BP_CLASSES_LARGE(X)
+#define BP_CLASSES(X) BP_CLASSES_TINY(X) BP_CLASSES_LOOKUP(X) BP_CLASSES_LARGE(X)
 
 /* ---- to here ---- */
 
@@ -118,9 +119,9 @@ struct bp_class {
 #define BP_CLASS_HIDDEN __attribute__((visibility("hidden")))
 extern const struct bp_class bp_classes[BP_CLASS_COUNT] BP_CLASS_HIDDEN;
 extern const uint64_t bp_class_reciprocal[BP_CLASS_COUNT + 3] BP_CLASS_HIDDEN; /* by tag */
-extern const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / 8 + 1] BP_CLASS_HIDDEN; /* by size in units of 8, up */
 
-/* By size in units of 1024, up: all classes above BP_CLASS_LOOKUP_MAX are multiples of that. */
+/* By size in units of BP_CLASS_LOOKUP_UNIT, up; and of 1024, up: all classes above BP_CLASS_LOOKUP_MAX are multiples of that. */
+extern const uint8_t bp_class_lookup[BP_CLASS_LOOKUP_MAX / BP_CLASS_LOOKUP_UNIT + 1] BP_CLASS_HIDDEN;
 extern const uint8_t bp_class_lookup_large[BP_CLASS_SIZE_MAX / 1024 + 1] BP_CLASS_HIDDEN;
 
 /* The tag of a block that is larger than the largest class: it starts where its page does, nowhere else. */
@@ -141,6 +142,18 @@ BP_CLASS_INLINE unsigned bp_class_closed_form(size_t n)
 	return 4 * top - 23 + (unsigned)((n - 1) >> (top - 2));
 }
 
+/* The class of n bytes, n <= BP_CLASS_LOOKUP_MAX. */
+BP_CLASS_INLINE unsigned bp_class_fine(size_t n)
+{
+	return bp_class_lookup[(n + BP_CLASS_LOOKUP_UNIT - 1) / BP_CLASS_LOOKUP_UNIT];
+}
+
+/* Of more bytes, up to BP_CLASS_SIZE_MAX. */
+BP_CLASS_INLINE unsigned bp_class_coarse(size_t n)
+{
+	return bp_class_lookup_large[(n + 1023) / 1024];
+}
+
 /* The smallest class from 16 bytes up that holds n bytes, n == 0 included. The 8-byte class is never the answer: a
  * released block carries its mark in its second word (sys/range.h), and blocks of 16 bytes suit every type. More than
  * BP_CLASS_SIZE_MAX gives BP_CLASS_COUNT or more, which is no row of any table. A constant where n is one. */
@@ -148,7 +161,7 @@ BP_CLASS_INLINE unsigned bp_class_of(size_t n)
 {
 	if (__builtin_constant_p(n) || n > BP_CLASS_SIZE_MAX)
 		return bp_class_closed_form(n);
-	return n <= BP_CLASS_LOOKUP_MAX ? bp_class_lookup[(n + 7) / 8] : bp_class_lookup_large[(n + 1023) / 1024];
+	return n <= BP_CLASS_LOOKUP_MAX ? bp_class_fine(n) : bp_class_coarse(n);
 }
 
 /* Bytes in a block of the class; of a constant class, a constant. */

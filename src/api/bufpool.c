@@ -172,7 +172,7 @@ size_t bufpool_capacity(const void *p)
 size_t bufpool_good_size(size_t n)
 {
 	if (bp_likely(n < atomic_load_explicit(&POOL->small, memory_order_relaxed)))
-		return bp_class_size(bp_class_lookup[(n + 7) / 8]);
+		return bp_class_size(bp_class_fine(n));
 	bp_pool_start(POOL);
 	return bp_block_good_size(POOL, n);
 }

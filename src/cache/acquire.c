@@ -351,9 +351,9 @@ static __attribute__((noinline)) void *pass_or_miss(struct bp_pool *pool, size_t
 void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
 {
 	if (n < atomic_load_explicit(&pool->seat_small, memory_order_relaxed))
-		return bp_pool_acquire_seated(pool, bp_class_lookup[(n + 7) / 8], n, zero);
+		return bp_pool_acquire_seated(pool, bp_class_fine(n), n, zero);
 	if (n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->seat_limit, memory_order_relaxed))
-		return bp_pool_acquire_seated(pool, bp_class_lookup_large[(n + 1023) / 1024], n, zero);
+		return bp_pool_acquire_seated(pool, bp_class_coarse(n), n, zero);
 	return pass_or_miss(pool, n, zero);
 }
 

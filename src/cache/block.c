@@ -34,7 +34,7 @@ static bool is_right_already(void *p, size_t n)
 	unsigned tag;
 	return bp_range_has(p) && bp_range_starts(&tag, p) && *bp_mark_of(p) != bp_mark_value(p) &&
 	       n < atomic_load_explicit(&bp_default_pool.small, memory_order_relaxed) &&
-	       bp_class_lookup[(n + 7) / 8] + 1u == tag;
+	       bp_class_fine(n) + 1u == tag;
 }
 
 bool bp_block_is(const void *p)

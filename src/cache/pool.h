@@ -238,12 +238,12 @@ static inline __attribute__((always_inline)) void *bp_pool_acquire_seated(struct
 static inline __attribute__((always_inline)) void *bp_pool_acquire(struct bp_pool *pool, size_t n, bool zero)
 {
 	if (bp_likely(n < atomic_load_explicit(&pool->small, memory_order_relaxed)))
-		return bp_pool_acquire_class(pool, bp_class_lookup[(n + 7) / 8], n, zero);
+		return bp_pool_acquire_class(pool, bp_class_fine(n), n, zero);
 	/* A small one gets here as well, where the mode changed just now: the second table has nothing for it. */
 	if (bp_likely(n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->limit, memory_order_relaxed)))
-		return bp_pool_acquire_class(pool, bp_class_lookup_large[(n + 1023) / 1024], n, zero);
+		return bp_pool_acquire_class(pool, bp_class_coarse(n), n, zero);
 	if (bp_likely(n < atomic_load_explicit(&pool->seat_small, memory_order_relaxed)))
-		return bp_pool_acquire_seated(pool, bp_class_lookup[(n + 7) / 8], n, zero);
+		return bp_pool_acquire_seated(pool, bp_class_fine(n), n, zero);
 	return bp_pool_acquire_other(pool, n, zero);
 }
 
@@ -309,11 +309,11 @@ static inline __attribute__((always_inline)) bool bp_pool_release_class(struct b
 static inline __attribute__((always_inline)) bool bp_pool_release_sized(struct bp_pool *pool, void *p, size_t n)
 {
 	if (bp_likely(n < atomic_load_explicit(&pool->small, memory_order_relaxed)))
-		return bp_pool_release_class(pool, p, bp_class_lookup[(n + 7) / 8]);
+		return bp_pool_release_class(pool, p, bp_class_fine(n));
 	if (n > BP_CLASS_LOOKUP_MAX && n <= atomic_load_explicit(&pool->limit, memory_order_relaxed))
-		return bp_pool_release_class(pool, p, bp_class_lookup_large[(n + 1023) / 1024]);
+		return bp_pool_release_class(pool, p, bp_class_coarse(n));
 	return n < atomic_load_explicit(&pool->seat_small, memory_order_relaxed) &&
-	       bp_pool_release_class(pool, p, bp_class_lookup[(n + 7) / 8]);
+	       bp_pool_release_class(pool, p, bp_class_fine(n));
 }
 
 #endif
