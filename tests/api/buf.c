@@ -292,8 +292,9 @@ static void grow_under_a_limit(void *shared)
 	f = fopen("/proc/self/status", "r");
 	while (f && fgets(line, sizeof(line), f))
 		sscanf(line, "VmData: %zu", &used);
-	/* Room for the needed block beside the old one and not for one half as large again. */
-	limit.rlim_cur = limit.rlim_max = used * 1024 + (90 << 20);
+	/* Room for the needed block beside the old one (80 MiB and up to 12 of jemalloc's own) and not for one half as large
+	 * again (96). */
+	limit.rlim_cur = limit.rlim_max = used * 1024 + (95 << 20);
 	if (!used || setrlimit(RLIMIT_DATA, &limit))
 		return;
 	*(int *)shared = bufpool_buf_reserve(&b, 48 << 20) == -ENOMEM && b.len == b.cap && b.data[0] == 'x' ? 1 : 0;
