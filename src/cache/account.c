@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * See account.h. Hits count themselves in the heads of the stacks (percpu.h); pushes are not counted at all but follow
+ * See account.h. Hits count themselves in the words of the stacks (percpu.h); pushes are not counted at all but follow
  * from what entered and left a stack: pushes = in it now + popped + taken out in batches - put in in batches.
  */
 #include "cache/account.h"
