@@ -62,6 +62,14 @@ static inline unsigned bp_policy_batch(unsigned class)
 	return n < 4 ? n < 1 ? 1 : (unsigned)n : n > BP_MAGAZINE_SLOTS ? BP_MAGAZINE_SLOTS : (unsigned)n;
 }
 
+/* Bytes that one CPU's stacks may have room for: where memory is scarce all CPUs' together a sixteenth of it. limit: 0 where
+ * it is not known. */
+static inline uint64_t bp_policy_cpu_bytes(uint64_t limit, unsigned cpus)
+{
+	uint64_t share = limit / 16 / (cpus > 0 ? cpus : 1);
+	return limit != 0 && share < BP_CPU_BYTES ? share : BP_CPU_BYTES;
+}
+
 /* Room that a class starts with on a CPU, and goes back to when it was not pressed for an epoch. */
 static inline unsigned bp_policy_least_capacity(unsigned class)
 {
@@ -69,19 +77,20 @@ static inline unsigned bp_policy_least_capacity(unsigned class)
 	return n < 4 ? 4 : n > BP_MAGAZINE_SLOTS ? BP_MAGAZINE_SLOTS : (unsigned)n;
 }
 
-static inline unsigned bp_policy_first_capacity(unsigned class, uint64_t cpu_bytes)
+static inline unsigned bp_policy_first_capacity(unsigned class, uint64_t cpu_bytes, uint64_t most)
 {
 	unsigned n = bp_policy_least_capacity(class);
-	return cpu_bytes + (uint64_t)n * bp_class_size(class) <= BP_CPU_BYTES ? n : 2;
+	return cpu_bytes + (uint64_t)n * bp_class_size(class) <= most ? n : 2;
 }
 
 /* A class that ran empty and full in turn on one CPU would be served from there alone if it had more room: twice as
  * much. */
-static inline unsigned bp_policy_grown_capacity(unsigned class, unsigned now, unsigned slots, uint64_t cpu_bytes)
+static inline unsigned bp_policy_grown_capacity(unsigned class, unsigned now, unsigned slots, uint64_t cpu_bytes,
+						uint64_t most)
 {
 	unsigned wanted = now * 2;
 	wanted = wanted < slots ? wanted : slots;
-	return cpu_bytes + (uint64_t)(wanted - now) * bp_class_size(class) <= BP_CPU_BYTES ? wanted : now;
+	return cpu_bytes + (uint64_t)(wanted - now) * bp_class_size(class) <= most ? wanted : now;
 }
 
 /* Blocks that leave a full stack at once: half of it, so that neither the next push nor the next pop is slow again. */

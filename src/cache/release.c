@@ -84,8 +84,10 @@ void bp_pool_pressed(struct bp_pool *pool, int cpu, unsigned class, unsigned pre
 	struct bp_cpu *c = &bp_slab_of(pool->slabs, cpu)->cpu;
 	struct bp_cpu_class *k = &c->classes[class];
 	uint64_t bytes = atomic_load_explicit(&c->capacity_bytes, memory_order_relaxed);
+	uint64_t most = bp_policy_cpu_bytes(atomic_load_explicit(&bp_default_pool.memory_limit, memory_order_relaxed),
+					    bp_percpu_processors(pool->slabs));
 	if (atomic_load_explicit(&k->opened, memory_order_relaxed) == 0) {
-		unsigned first = bp_policy_first_capacity(class, bytes);
+		unsigned first = bp_policy_first_capacity(class, bytes, most);
 		uint32_t none;
 		if (bp_percpu_open(pool->slabs, cpu, class, first)) {
 			add(&c->capacity_bytes, first * bp_class_size(class));
@@ -99,7 +101,7 @@ void bp_pool_pressed(struct bp_pool *pool, int cpu, unsigned class, unsigned pre
 	if (before == BP_PRESS_NONE || before == press)
 		return;
 	unsigned now = atomic_load_explicit(&k->capacity, memory_order_relaxed);
-	unsigned grown = bp_policy_grown_capacity(class, now, bp_percpu_slots(class), bytes);
+	unsigned grown = bp_policy_grown_capacity(class, now, bp_percpu_slots(class), bytes, most);
 	if (grown > now) {
 		bp_percpu_resize(pool->slabs, cpu, class, grown);
 		add(&c->capacity_bytes, (grown - now) * bp_class_size(class));

@@ -160,7 +160,7 @@ bool bp_percpu_open(struct bp_slabs s, int cpu, unsigned class, unsigned capacit
 	atomic_store_explicit(&c->start, start, memory_order_relaxed);
 	atomic_store_explicit(&c->capacity, (uint16_t)capacity, memory_order_relaxed);
 	atomic_store_explicit(&slab->words[class], BP_WORD(start, bottoms[class]), memory_order_relaxed);
-	((void **)slab)[bottoms[class] - 1] = slab; /* what a pop of the last one fetches ahead: its own line */
+	((void **)slab)[bottoms[class] - 1] = (void **)slab + bottoms[class]; /* what a pop of the last one fetches ahead: what it has */
 	open_stack(&slab->limits[class], class, capacity);
 	return true;
 }

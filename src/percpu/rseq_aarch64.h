@@ -97,7 +97,7 @@ static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsig
 		 "add x9, x9, w13, uxtw #3\n\t"
 		 "ldur %[p], [x9, #-8]\n\t" BP_RSEQ_INJECT(4)
 		 "ldur x15, [x9, #-16]\n\t"
-		 "prfm pstl1keep, [x15]\n\t"         /* the next one; below the bottom is the slab */
+		 "prfm pstl1keep, [x15]\n\t"         /* the next one; below the bottom is the bottom itself */
 		 BP_RSEQ_COMMIT("x14") BP_RSEQ_END
 		 : [p] "=&r"(p)
 		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)),

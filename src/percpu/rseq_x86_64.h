@@ -83,7 +83,7 @@ static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsig
 		 "js 7f\n\t"                 /* the count of pops has run out */
 		 "movq -8(%%rax, %%rsi, 8), %[p]\n\t" BP_RSEQ_INJECT(4)
 		 "movq -16(%%rax, %%rsi, 8), %%rsi\n\t"
-		 "prefetchw (%%rsi)\n\t"            /* the next one; below the bottom is the slab */
+		 "prefetchw (%%rsi)\n\t"            /* the next one; below the bottom is the bottom itself */
 		 "movq %%rcx, (%%rax, %[class], 8)\n" BP_RSEQ_END
 		 ".pushsection __rseq_failure, \"ax\"\n"
 		 "7:\n\t"

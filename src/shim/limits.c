@@ -5,9 +5,13 @@
  * that are not yet used go, down to half of what the limit leaves beside everything else that is mapped. Raising
  * the limit again needs nothing: what no longer fits into the range comes from jemalloc's own arenas.
  *
+ * mlockall: what is mapped after it counts against RLIMIT_MEMLOCK, and under a small one the pool, if it started only then, could
+ * have no memory at all. So it starts before.
+ *
  * What is unusual: a child of vfork lowers its own limit in its parent's memory, which stays as it is. A limit that another
  * process sets is not seen here, nor one that a system call by number sets.
  */
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -81,4 +85,10 @@ int bp_prlimit(pid_t pid, int resource, const struct rlimit64 *new, struct rlimi
 int bp_prlimit64(pid_t pid, int resource, const struct rlimit64 *new, struct rlimit64 *old)
 {
 	return limit(pid, resource, new, old);
+}
+
+BP_EXPORT int mlockall(int flags)
+{
+	bp_pool_start(POOL);
+	return (int)syscall(SYS_mlockall, flags);
 }

@@ -232,14 +232,16 @@ static uint64_t limit_of(const char *all, const char *key, const char *root, con
 	return least_along(root, name, file);
 }
 
-/* Of both generations of cgroups: memory is in one of them. */
+/* Of both generations of cgroups: memory is in one of them. Over memory.high a process is not killed, but hardly gets on. */
 static uint64_t cgroup_limit(void)
 {
 	char all[512];
 	if (bp_os_read_file(all, sizeof(all), "/proc/self/cgroup") <= 0)
 		return UINT64_MAX;
 	uint64_t now = limit_of(all, "0::", "/sys/fs/cgroup", "/memory.max");
+	uint64_t high = limit_of(all, "0::", "/sys/fs/cgroup", "/memory.high");
 	uint64_t old = limit_of(all, ":memory:", "/sys/fs/cgroup/memory", "/memory.limit_in_bytes");
+	now = now < high ? now : high;
 	return now < old ? now : old;
 }
 

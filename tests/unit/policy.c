@@ -21,23 +21,34 @@ Test(policy, a_batch_fits_into_a_magazine)
 
 Test(policy, capacities_fit_into_the_slots_and_the_cpus_bytes)
 {
-	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
-		unsigned slots = bp_percpu_slots(class), now = bp_policy_first_capacity(class, 0);
+	const uint64_t mosts[] = { BP_CPU_BYTES, 1 << 20, 0 };
+	for (unsigned i = 0; i < 3 * BP_CLASS_COUNT; i++) {
+		const uint64_t most = mosts[i % 3];
+		unsigned class = i / 3, slots = bp_percpu_slots(class), now = bp_policy_first_capacity(class, 0, most);
 		size_t size = bp_class_size(class);
 		cr_assert(now >= 1 && now <= slots, "class %u starts with %u of %u", class, now, slots);
-		cr_assert_eq(bp_policy_first_capacity(class, BP_CPU_BYTES), 2);
-		for (uint64_t bytes = 0; bytes <= BP_CPU_BYTES + size; bytes += BP_CPU_BYTES / 64) {
-			unsigned first = bp_policy_first_capacity(class, bytes);
-			cr_assert(first == 2 || bytes + first * size <= BP_CPU_BYTES);
-			unsigned grown = bp_policy_grown_capacity(class, now, slots, bytes);
+		cr_assert_eq(bp_policy_first_capacity(class, most, most), 2);
+		for (uint64_t bytes = 0; bytes <= most + size; bytes += most / 64 + 1) {
+			unsigned first = bp_policy_first_capacity(class, bytes, most);
+			cr_assert(first == 2 || bytes + first * size <= most);
+			unsigned grown = bp_policy_grown_capacity(class, now, slots, bytes, most);
 			cr_assert(grown >= now && grown <= slots);
-			cr_assert(grown == now || bytes + (grown - now) * size <= BP_CPU_BYTES);
+			cr_assert(grown == now || bytes + (grown - now) * size <= most);
 		}
-		for (int i = 0; i < 600; i++)
-			now = bp_policy_grown_capacity(class, now, slots, 0);
-		cr_assert(now == slots || (slots - now) * size > BP_CPU_BYTES, "class %u stops at %u of %u", class, now,
-			  slots);
+		for (int n = 0; n < 600; n++)
+			now = bp_policy_grown_capacity(class, now, slots, 0, most);
+		cr_assert(now == slots || (slots - now) * size > most, "class %u stops at %u of %u", class, now, slots);
 	}
+}
+
+Test(policy, where_memory_is_scarce_the_cpus_stacks_have_a_sixteenth_of_it)
+{
+	cr_assert_eq(bp_policy_cpu_bytes(0, 2), BP_CPU_BYTES);
+	cr_assert_eq(bp_policy_cpu_bytes(UINT64_MAX, 2), BP_CPU_BYTES);
+	cr_assert_eq(bp_policy_cpu_bytes((uint64_t)64 << 30, 64), BP_CPU_BYTES);
+	cr_assert_eq(bp_policy_cpu_bytes(64 << 20, 2), 2 << 20);
+	cr_assert_eq(bp_policy_cpu_bytes(512 << 20, 64), 512 << 10);
+	cr_assert_eq(bp_policy_cpu_bytes(64 << 20, 0), 4 << 20);
 }
 
 /* The released block itself goes into the magazine, too. */
