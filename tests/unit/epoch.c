@@ -271,7 +271,7 @@ Test(epoch, hits_alone_notice_time)
 Test(epoch, room_that_was_given_is_taken_back_where_nothing_presses)
 {
 	u_start(NULL);
-	unsigned class = u_class(U_SIZE), first = bp_policy_first_capacity(class, 0);
+	unsigned class = u_class(U_SIZE), first = bp_policy_first_capacity(class, 0, BP_CPU_BYTES);
 	for (int i = 0; i < 6; i++)
 		cache(100);
 	int cpu = bp_percpu_enter(U_POOL->slabs, 0);

@@ -98,12 +98,13 @@ Test(release, a_stack_that_is_pressed_from_both_sides_grows)
 	struct bp_cpu *c = &bp_slab_of(U_POOL->slabs, cpu)->cpu;
 	u_acquire(blocks, 1, U_SIZE);
 	unsigned first = atomic_load(&c->classes[class].capacity);
-	cr_assert_eq(first, bp_policy_first_capacity(class, 0));
+	cr_assert_eq(first, bp_policy_first_capacity(class, 0, BP_CPU_BYTES));
 	for (int i = 0; i < 5; i++)
 		bp_pool_pressed(U_POOL, cpu, class, BP_PRESS_OVERFLOW);
 	cr_assert_eq(atomic_load(&c->classes[class].capacity), first, "one side alone asks for nothing");
 	bp_pool_pressed(U_POOL, cpu, class, BP_PRESS_UNDERFLOW);
-	cr_assert_eq(atomic_load(&c->classes[class].capacity), bp_policy_grown_capacity(class, first, bp_percpu_slots(class), 0));
+	cr_assert_eq(atomic_load(&c->classes[class].capacity), bp_policy_grown_capacity(class, first, bp_percpu_slots(class), 0,
+										 BP_CPU_BYTES));
 	for (int i = 0; i < 2000; i++)
 		bp_pool_pressed(U_POOL, cpu, class, i % 2 == 0 ? BP_PRESS_OVERFLOW : BP_PRESS_UNDERFLOW);
 	unsigned most = atomic_load(&c->classes[class].capacity);
