@@ -114,15 +114,21 @@ static void exhaust_every_size(void)
 		}
 }
 
-/* The rest of the family at the limit. */
-static void fail_everywhere(void)
+static char *block_of_1000(void)
+{
+	char *p = malloc(1000);
+
+	CHECK(p);
+	return p ? memset(p, 7, 1000) : p;
+}
+
+/* The rest of the family at the limit, with a block from before it. */
+static void fail_everywhere(char *kept)
 {
 	static const size_t n = 256 << 20;
 	void *p = NULL;
-	char *kept = malloc(1000);
 
 	NEED(kept);
-	memset(kept, 7, 1000);
 	errno = 0;
 	CHECK(!calloc(1, n) && errno == ENOMEM);
 	errno = 0;
@@ -142,35 +148,44 @@ static void fail_everywhere(void)
 
 TEST(limited_to_a_small_address_space)
 {
+	char *kept;
+
 	if (!limited(RLIMIT_AS)) {
 		for (size_t i = 0; i < COUNT(sizes); i++)
 			CHECK(passes_under(RLIMIT_AS, 64 << 20, __func__, sizes[i]));
 		return;
 	}
+	kept = block_of_1000();
 	exhaust_one_size(16 << 20);
-	fail_everywhere();
+	fail_everywhere(kept);
 }
 
 TEST(limited_to_a_little_data)
 {
+	char *kept;
+
 	if (!limited(RLIMIT_DATA)) {
 		for (size_t i = 0; i < COUNT(sizes); i++)
 			CHECK(passes_under(RLIMIT_DATA, 48 << 20, __func__, sizes[i]));
 		return;
 	}
+	kept = block_of_1000();
 	exhaust_one_size(16 << 20);
-	fail_everywhere();
+	fail_everywhere(kept);
 }
 
 TEST(limited_with_sizes_that_change)
 {
+	char *kept;
+
 	if (!limited(RLIMIT_AS)) {
 		CHECK(passes_under(RLIMIT_AS, 64 << 20, __func__, 0));
 		CHECK(passes_under(RLIMIT_AS, 200 << 20, __func__, 0));
 		return;
 	}
+	kept = block_of_1000();
 	exhaust_every_size();
-	fail_everywhere();
+	fail_everywhere(kept);
 }
 
 /* Programs start at all; what else they can do is theirs. */
