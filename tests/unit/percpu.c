@@ -394,14 +394,7 @@ Test(percpu, where_there_is_no_rseq_the_portable_mode_serves)
 /* A sandbox that knows membarrier not: what lies on idle CPUs could never be taken from them. */
 static void start_without_membarrier(void)
 {
-	struct sock_filter refuse[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { U_COUNT(refuse), refuse };
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+	if (!u_refuse_membarrier())
 		_exit(77);
 	_exit(bp_percpu_start(BP_PERCPU_RSEQ) == BP_PERCPU_FALLBACK ? 0 : 1);
 }

@@ -213,14 +213,7 @@ Test(seats, in_a_sandbox_nobody_looks_for_one_nor_takes)
 
 static void start_without_membarrier(void)
 {
-	struct sock_filter refuse[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { U_COUNT(refuse), refuse };
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+	if (!u_refuse_membarrier())
 		_exit(77);
 	bp_percpu_start(BP_PERCPU_FALLBACK);
 	if (bp_seats.count != 0 || !bp_percpu_create(&slabs) || slabs.cpus != bp_os_possible_cpus())
