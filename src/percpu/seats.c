@@ -2,9 +2,9 @@
  *
  * See seats.h. Here: who has which seat.
  *
- * A seat's holder is one word: the thread's number and how often the seat has changed hands. Whoever claims a seat, free or
- * left by a thread that is gone, exchanges the word that it has seen: of two that saw the same one wins, also where the
- * kernel gives a thread's number to the next one meanwhile. A thread whose own number is on a seat that it doesn't have
+ * A seat's holder is one word: the thread's number and how often the seat has changed hands. Whoever claims a seat, or frees
+ * one that a thread has left that is gone, exchanges the word that it has seen: of two that saw the same one wins, also
+ * where the kernel gives a thread's number to the next one meanwhile. A thread whose own number is on a seat that it doesn't have
  * has inherited the number: the one who sat there is gone.
  *
  * In a child that no handler of ours has seen (a plain clone) the numbers are another process's: nobody claims there.
@@ -93,19 +93,25 @@ static bool is_one_free(void)
 	return false;
 }
 
-static bool find_seat(bool probe)
+/* All that are left, not only one: where threads come and go, the next ones want a seat too. */
+static void free_left_seats(void)
+{
+	for (unsigned seat = 0; seat < bp_seats.count; seat++) {
+		uint64_t seen = atomic_load_explicit(&holders[seat], memory_order_relaxed);
+		/* Release: who claims it sees what the one who is gone did, as this thread does. */
+		if ((uint32_t)seen != 0 && bp_os_thread_is_gone((uint32_t)seen))
+			atomic_compare_exchange_strong_explicit(&holders[seat], &seen, ((seen >> 32) + 1) << 32,
+								memory_order_acq_rel, memory_order_relaxed);
+	}
+}
+
+static void take_free_seat(void)
 {
 	for (unsigned seat = 0; seat < bp_seats.count; seat++) {
 		uint64_t seen = atomic_load_explicit(&holders[seat], memory_order_relaxed);
 		if (is_for_me(seen) && claim(seat, seen))
-			return true;
+			return;
 	}
-	for (unsigned seat = 0; probe && seat < bp_seats.count; seat++) {
-		uint64_t seen = atomic_load_explicit(&holders[seat], memory_order_relaxed);
-		if (bp_os_thread_is_gone((uint32_t)seen) && claim(seat, seen))
-			return true;
-	}
-	return false;
 }
 
 static void ask_for_seat(bool probe)
@@ -115,7 +121,9 @@ static void ask_for_seat(bool probe)
 	if (!bp_os_is_confined() && bp_os_process() == atomic_load_explicit(&process, memory_order_relaxed)) {
 		if (thread.number == 0)
 			thread.number = bp_os_thread();
-		find_seat(probe);
+		if (probe)
+			free_left_seats();
+		take_free_seat();
 	}
 	atomic_fetch_sub(&looking, 1);
 }
