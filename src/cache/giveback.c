@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * See giveback.h. A step takes a magazine: at most 64 small blocks at 15 to 45 ns each, or a few large ones. Pages are
- * purged after each BP_PURGE_BYTES, and once more when the queue has run empty.
+ * purged after each BP_PURGE_BYTES, and once more when the queue has run empty: a purge on the way leaves a byte of the
+ * debt, or there would be no such end where it falls on the last magazine.
  *
  * A thread that is inside jemalloc (this is then a signal handler) can't give back: the magazine returns to its queue,
  * large blocks wait in `deferred`.
@@ -34,10 +35,10 @@ static bool drop(struct bp_pool *pool, unsigned class, void *const *blocks, size
 	return true;
 }
 
-static bool purge_if(struct bp_pool *pool, uint64_t at_least)
+static bool purge_if(struct bp_pool *pool, uint64_t at_least, uint64_t left)
 {
 	uint64_t debt = atomic_load_explicit(&pool->purge_debt, memory_order_relaxed);
-	if (debt < at_least || !atomic_compare_exchange_strong_explicit(&pool->purge_debt, &debt, 0, memory_order_relaxed,
+	if (debt < at_least || !atomic_compare_exchange_strong_explicit(&pool->purge_debt, &debt, left, memory_order_relaxed,
 									memory_order_relaxed))
 		return false;
 	bp_backend_purge(&pool->heap);
@@ -115,7 +116,7 @@ bool bp_giveback_step(struct bp_pool *pool)
 	if (atomic_load_explicit(&pool->decay_due, memory_order_relaxed) &&
 	    atomic_exchange_explicit(&pool->decay_due, false, memory_order_relaxed))
 		bp_backend_decay();
-	if (purge_if(pool, BP_PURGE_BYTES))
+	if (purge_if(pool, BP_PURGE_BYTES, 1))
 		return true;
 	if (give_back(pool, &pool->over, true) || give_back(pool, bp_pool_queue(pool, bp_pool_epoch(pool)), false) ||
 	    free_deferred(pool))
@@ -123,7 +124,7 @@ bool bp_giveback_step(struct bp_pool *pool)
 	if (bp_inherit_is_due(pool) && bp_inherit_step(pool))
 		return true;
 	/* The end of a burst: the last pages, and the magazines that carried it. */
-	if (!purge_if(pool, 1))
+	if (!purge_if(pool, 1, 0))
 		return false;
 	if (bp_magazines_free() > BP_MAGAZINES_IDLE)
 		bp_magazines_purge();

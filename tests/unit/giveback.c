@@ -77,6 +77,27 @@ Test(giveback, the_kernel_is_given_its_share_all_along)
 	cr_assert_leq(most, BP_PURGE_BYTES + BP_MAGAZINE_SLOTS * U_SIZE);
 }
 
+/* The last magazine given back is the one after which pages are purged anyway. */
+Test(giveback, a_burst_that_ends_with_a_whole_share_ends_all_the_same)
+{
+	enum { BURST = BP_PURGE_BYTES / 40960 + 1, MAGAZINES = 8 * BP_MAGAZINES_IDLE };
+	static uint32_t m[MAGAZINES];
+	u_start(NULL);
+	u_acquire(blocks, BURST, U_SIZE);
+	for (unsigned i = 0; i < MAGAZINES; i++) {
+		m[i] = bp_magazine_new();
+		memset(bp_magazine_slots(m[i]), 1, BP_MAGAZINE_SLOTS * sizeof(void *));
+	}
+	for (unsigned i = 0; i < MAGAZINES; i++)
+		bp_magazine_free(m[i]);
+	size_t rows = MAGAZINES * BP_MAGAZINE_SLOTS * sizeof(void *);
+	cr_assert_geq(u_mapped(bp_magazine_slots(1), rows).resident, rows / 2);
+	queue(&U_POOL->over, blocks, BURST, U_SIZE);
+	bp_giveback_all(U_POOL);
+	cr_assert_leq(u_mapped(bp_magazine_slots(1), rows).resident, rows / 8, "the magazines that carried it are still there");
+	cr_assert_not(bp_giveback_is_due(U_POOL));
+}
+
 Test(giveback, a_slow_path_gives_back_for_a_bounded_time)
 {
 	u_start(NULL);
