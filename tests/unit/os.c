@@ -189,7 +189,8 @@ Test(os, time_goes_on_and_never_back)
 {
 	uint64_t start = bp_os_now_ms(), last = start, end = u_now_us() / 1000 + 300;
 	cr_assert_leq(start, u_now_us() / 1000);
-	while (u_now_us() / 1000 < end) {
+	for (bool over = false; !over;) { /* once more when it is: this thread may have been stopped */
+		over = u_now_us() / 1000 >= end;
 		uint64_t now = bp_os_now_ms();
 		cr_assert_geq(now, last);
 		last = now;
@@ -198,6 +199,18 @@ Test(os, time_goes_on_and_never_back)
 	cr_assert_leq(last, u_now_us() / 1000);
 	uint64_t us = u_now_us(), ns = bp_os_now_ns();
 	cr_assert(ns / 1000 >= us && ns / 1000 <= u_now_us());
+}
+
+Test(os, a_thread_s_own_time_stands_still_while_it_sleeps)
+{
+	uint64_t start = bp_os_ran_ms();
+	usleep(200000);
+	cr_assert_lt(bp_os_ran_ms() - start, 100);
+	start = bp_os_ran_ms();
+	uint64_t begin = u_now_us();
+	while (bp_os_ran_ms() < start + 50)
+		;
+	cr_assert_geq(u_now_us() - begin, 45000);
 }
 
 Test(os, every_cpu_that_this_process_may_use_is_possible)
