@@ -10,10 +10,11 @@
 Test(burst_long, S21_with_the_default_epoch, .timeout = 120)
 {
 	struct t_result r;
-	long grown;
+	long grown, peak, kept;
 
 	t_helper(&r, "burst", "1000", NULL);
 	cr_assert(t_exited(&r, 0), "%s", r.text);
-	cr_assert_eq(sscanf(r.text, "grown %ld KiB", &grown), 1, "%s", r.text);
+	cr_assert_eq(sscanf(r.text, "grown %ld KiB, peak %ld KiB, kept %ld", &grown, &peak, &kept), 3, "%s", r.text);
+	cr_assert(kept >= 0 && kept < 64 * 1024, "%s", r.text);
 	cr_assert_leq(grown, 16 * 1024, "%s", r.text);
 }
