@@ -338,9 +338,9 @@ def S5_workers_follow_the_load_up_and_two_epochs_later_down():
         for count in (40, 10, 60):
             clients = hold(proxy, count)
             expect(proxy.threads() >= count + 1, f"{proxy.threads()} threads for {count} connections")
+            fallen = time.monotonic()
             for client in clients:
                 client.close()
-            fallen = time.monotonic()
             until(lambda: proxy.threads() == 1, "threads are left")
             took = time.monotonic() - fallen
             expect(took > EPOCH_S * 0.9, f"gone after {took} s: they were not pooled")

@@ -163,13 +163,18 @@ TEST(a_process_that_is_gone_or_has_no_bufpool, T_SHIM)
 	waitpid(gone, NULL, 0);
 	CHECK(strstr(ask(1, gone, "10", calls, "mode:pass"), "No such process"));
 
+	int begun[2];
+	char c;
+	NEED(pipe2(begun, O_CLOEXEC) == 0);
 	pid_t other = fork();
 	if (other == 0) {
 		unsetenv("LD_PRELOAD");
 		execl("/bin/sleep", "sleep", "100", (char *)NULL);
 		_exit(1);
 	}
-	usleep(100000);
+	close(begun[1]);
+	CHECK(read(begun[0], &c, 1) == 0); /* until exec has closed the child's end */
+	close(begun[0]);
 	CHECK(strstr(ask(1, other, "10", calls, "mode:pass"), "no bufpool in it"));
 	kill(other, SIGKILL);
 	waitpid(other, NULL, 0);

@@ -8,7 +8,7 @@
 set -u
 LC_ALL=C
 export LC_ALL
-unset BUFPOOL_CONF GLIBC_TUNABLES MALLOC_PERTURB_
+unset ASAN_OPTIONS BUFPOOL_CONF GLIBC_TUNABLES MALLOC_PERTURB_
 
 shim=$1 library=$2 guest=$3 counter=$4 plugin=$5 run=$6
 number=0
