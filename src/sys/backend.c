@@ -124,7 +124,9 @@ void bp_backend_configure(const char *configuration, void (*message)(void *ctx, 
 	bp_text_number(&t, bp_os_possible_cpus());
 	bp_text_add(&t, ",dirty_decay_ms:");
 	bp_text_number(&t, decay_ms);
-	bp_text_add(&t, "," PRESET);
+	/* Address space that one arena retains is lost to the others, its huge blocks' own to all: where it is limited,
+	 * 100 bytes may not be had after 16 MiB were given back. */
+	bp_text_add(&t, bp_os_is_limited() ? ",retain:false," PRESET : "," PRESET);
 	configured = configuration != NULL;
 	decays_so = !configured;
 	je_malloc_conf = configured ? configuration : preset;
