@@ -2,7 +2,8 @@
  *
  * See giveback.h. A step takes a magazine: at most 64 small blocks at 15 to 45 ns each, or a few large ones. Pages are
  * purged after each BP_PURGE_BYTES, and once more when the queue has run empty: a purge on the way leaves a byte of the
- * debt, or there would be no such end where it falls on the last magazine.
+ * debt, or there would be no such end where it falls on the last magazine. Those of blocks over the cap decay with time in
+ * arenas of their own, or, a named pool's, go at an epoch's end; where memory is too scarce for that, at once.
  *
  * A thread that is inside jemalloc (this is then a signal handler) can't give back: the magazine returns to its queue,
  * large blocks wait in `deferred`.
@@ -131,13 +132,20 @@ bool bp_giveback_step(struct bp_pool *pool)
 	return true;
 }
 
+/* Does more wait than may? What an epoch has queued was cached before, and is no more memory than it was. */
+static bool is_crowded(struct bp_pool *pool)
+{
+	uint64_t waiting = bp_level_bytes(&pool->over) + atomic_load_explicit(&pool->purge_debt, memory_order_relaxed);
+	return waiting > bp_policy_waiting(bp_account_memory_limit());
+}
+
 void bp_giveback_some(struct bp_pool *pool)
 {
 	if (atomic_exchange_explicit(&pool->giving, true, memory_order_acquire))
 		return;
 	uint64_t start = bp_os_now_ns();
 	uint64_t last = atomic_exchange_explicit(&pool->last_giveback, start, memory_order_relaxed);
-	uint64_t end = start + bp_policy_giveback_ns(start > last ? start - last : 0);
+	uint64_t end = start + bp_policy_giveback_ns(start > last ? start - last : 0, is_crowded(pool));
 	while (!bp_backend_busy() && bp_giveback_step(pool) && bp_os_now_ns() < end)
 		;
 	atomic_store_explicit(&pool->giving, false, memory_order_release);
@@ -170,13 +178,31 @@ void bp_giveback_at_once(struct bp_pool *pool, unsigned class, void *const *bloc
 	atomic_fetch_add_explicit(&c->from_fill, count, memory_order_relaxed);
 }
 
+/* Reads the limit, if nobody has, for what is worth it. */
+static void owe_large(struct bp_pool *pool, uint64_t bytes)
+{
+	uint64_t known = atomic_load_explicit(&bp_default_pool.memory_limit, memory_order_relaxed);
+	if (!pool->heap.whole && bp_policy_waiting(known) == UINT64_MAX)
+		return; /* they decay */
+	uint64_t debt = atomic_fetch_add_explicit(&pool->large_debt, bytes, memory_order_relaxed) + bytes;
+	if (debt < BP_PURGE_BYTES || debt <= bp_policy_waiting(bp_account_memory_limit()) ||
+	    atomic_exchange_explicit(&pool->large_debt, 0, memory_order_relaxed) == 0)
+		return;
+	if (pool->heap.whole)
+		bp_backend_purge(&pool->heap);
+	else
+		bp_backend_trim();
+}
+
 void bp_giveback_large(struct bp_pool *pool, void *p)
 {
-	int64_t bytes = bp_backend_busy() ? 0 : (int64_t)bp_block_capacity(p);
-	if (!bp_backend_large_free(p))
+	uint64_t bytes = bp_backend_busy() ? 0 : bp_block_capacity(p);
+	if (!bp_backend_large_free(p)) {
 		bp_giveback_later(pool, p);
-	else
-		atomic_fetch_sub_explicit(&pool->large_bytes, bytes, memory_order_relaxed);
+		return;
+	}
+	atomic_fetch_sub_explicit(&pool->large_bytes, (int64_t)bytes, memory_order_relaxed);
+	owe_large(pool, bytes);
 }
 
 void bp_giveback_later(struct bp_pool *pool, void *p)

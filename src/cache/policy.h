@@ -28,6 +28,8 @@ enum {
 	BP_FILL_BLOCKS = 512,
 	/* Freed bytes after which pages are given to the kernel: one bounded step. */
 	BP_PURGE_BYTES = 4 << 20,
+	/* MiB from which on memory is ample: what goes back may take its time. */
+	BP_AMPLE_MIB = 4096,
 	/* Cached blocks that are looked at for one of the wanted alignment. */
 	BP_ALIGNED_TRIES = 8,
 	/* Largest blocks whose rows are sorted. */
@@ -121,13 +123,20 @@ static inline unsigned bp_policy_fill(unsigned class, unsigned before, unsigned 
 	return n < most ? n : (unsigned)most;
 }
 
+/* Bytes that may wait on their way to the kernel, of pooled blocks and of those over the cap each: where memory is
+ * scarce a sixteenth of it. */
+static inline uint64_t bp_policy_waiting(uint64_t limit)
+{
+	return limit >> 20 < BP_AMPLE_MIB ? limit / 16 : UINT64_MAX;
+}
+
 /* How long one slow path may go on giving back, in ns: a sixteenth of the time since the last one did, so that what is
  * queued is gone within the epoch whether the program calls often or rarely; never less than a magazine takes, never so
- * long that it is a pause. */
-static inline uint64_t bp_policy_giveback_ns(uint64_t since_ns)
+ * long that it is a pause. As long as that at once where more waits than may. */
+static inline uint64_t bp_policy_giveback_ns(uint64_t since_ns, bool crowded)
 {
 	uint64_t share = since_ns / 16;
-	return share < 2000 ? 2000 : share > 1000000 ? 1000000 : share;
+	return share < 2000 && !crowded ? 2000 : share > 1000000 || crowded ? 1000000 : share;
 }
 
 /* Bytes that shared level and victim may hold together: never more than the limit, nor than the peak in use of the

@@ -208,14 +208,16 @@ static uint64_t number(const char *text)
 	return value;
 }
 
-/* The least of what the files of that name say, in the cgroup `name` and in those above it; UINT64_MAX: none. */
-static uint64_t least_along(const char *root, const char *name, const char *file)
+/* The least of what the files of that name say, in the cgroup whose name is given and in those above it, which are
+ * directories below `root` and `below`; UINT64_MAX: none. */
+static uint64_t least_along(const char *root, const char *below, const char *name, size_t length, const char *file)
 {
 	char path[768], value[64];
 	uint64_t limit = UINT64_MAX;
-	for (size_t length = strlen(name);; length--) {
+	for (;; length--) {
 		struct bp_text t = BP_TEXT_ON(path);
 		bp_text_add(&t, root);
+		bp_text_add(&t, below);
 		bp_text_bytes(&t, name, length);
 		bp_text_add(&t, file);
 		if (bp_os_read_file(value, sizeof(value), path) > 0 && value[0] >= '0' && value[0] <= '9') {
@@ -229,31 +231,34 @@ static uint64_t least_along(const char *root, const char *name, const char *file
 	}
 }
 
-/* What follows `key` in its line of /proc/self/cgroup. */
-static uint64_t limit_of(const char *all, const char *key, const char *root, const char *file)
+/* The group is what follows `key` in its line. */
+static uint64_t limit_of(const char *groups, const char *key, const char *root, const char *below, const char *file)
 {
-	char name[512];
-	const char *line = strstr(all, key);
+	const char *line = strstr(groups, key);
 	if (line == NULL)
 		return UINT64_MAX;
 	line += strlen(key);
-	size_t length = strcspn(line, "\n");
-	memcpy(name, line, length);
-	name[length] = '\0';
-	return least_along(root, name, file);
+	return least_along(root, below, line, strcspn(line, "\n"), file);
 }
 
 /* Of both generations of cgroups: memory is in one of them. Over memory.high a process is not killed, but hardly gets on. */
-static uint64_t cgroup_limit(void)
+uint64_t bp_os_group_limit(const char *list, const char *root)
 {
-	char all[512];
-	if (bp_os_read_file(all, sizeof(all), "/proc/self/cgroup") <= 0)
-		return UINT64_MAX;
-	uint64_t now = limit_of(all, "0::", "/sys/fs/cgroup", "/memory.max");
-	uint64_t high = limit_of(all, "0::", "/sys/fs/cgroup", "/memory.high");
-	uint64_t old = limit_of(all, ":memory:", "/sys/fs/cgroup/memory", "/memory.limit_in_bytes");
-	now = now < high ? now : high;
-	return now < old ? now : old;
+	enum { SPACE = 64 << 10 }; /* a dozen names of any length: not on somebody's stack */
+	int saved = errno;
+	char *groups = mmap(NULL, SPACE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t limit = UINT64_MAX;
+	if (groups != MAP_FAILED && bp_os_read_file(groups, SPACE, list) > 0) {
+		uint64_t now = limit_of(groups, "0::", root, "", "/memory.max");
+		uint64_t high = limit_of(groups, "0::", root, "", "/memory.high");
+		uint64_t old = limit_of(groups, ":memory:", root, "/memory", "/memory.limit_in_bytes");
+		limit = now < high ? now : high;
+		limit = old < limit ? old : limit;
+	}
+	if (groups != MAP_FAILED)
+		munmap(groups, SPACE);
+	errno = saved;
+	return limit;
 }
 
 size_t bp_os_address_limit(void)
@@ -284,7 +289,7 @@ uint64_t bp_os_memory_limit(void)
 {
 	long pages = sysconf(_SC_PHYS_PAGES);
 	uint64_t machine = pages > 0 ? (uint64_t)pages << BP_PAGE_SHIFT : (uint64_t)1 << 30;
-	uint64_t group = cgroup_limit();
+	uint64_t group = bp_os_group_limit("/proc/self/cgroup", "/sys/fs/cgroup");
 	return group < machine ? group : machine;
 }
 

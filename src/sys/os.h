@@ -60,6 +60,9 @@ size_t bp_os_address_space(void);
 bool bp_os_is_limited(void);
 /* Memory this process may hope for: the cgroup's limit or the machine's memory, whichever is smaller. */
 uint64_t bp_os_memory_limit(void);
+/* The tightest limit of the cgroups in `list`, whose form is that of /proc/self/cgroup, and of those above them; groups are
+ * directories below `root`. UINT64_MAX: none. */
+uint64_t bp_os_group_limit(const char *list, const char *root);
 /* Seed for the marks of released blocks. */
 uint64_t bp_os_random(void);
 /* Under valgrind, which replaces malloc and looks for errors that a pool would hide. */

@@ -113,6 +113,54 @@ Test(giveback, a_slow_path_gives_back_for_a_bounded_time)
 	cr_assert_eq(u_account(U_SIZE).dropped_budget, MANY);
 }
 
+/* A crowd goes without waiting for its share of the time: a call that leaves one has taken all that a call may. */
+Test(giveback, where_memory_is_scarce_no_more_than_its_share_waits)
+{
+	u_start(NULL);
+	atomic_store(&U_POOL->memory_limit, 64 << 20);
+	u_acquire(blocks, MANY, U_SIZE);
+	queue(&U_POOL->over, blocks, MANY, U_SIZE);
+	unsigned calls = 0;
+	for (uint64_t waiting = UINT64_MAX; waiting > bp_policy_waiting(64 << 20); calls++) {
+		uint64_t start = bp_os_now_ns();
+		atomic_store(&U_POOL->last_giveback, start); /* it has just been done */
+		bp_giveback_some(U_POOL);
+		waiting = bp_level_bytes(&U_POOL->over) + atomic_load(&U_POOL->purge_debt);
+		cr_assert(waiting <= bp_policy_waiting(64 << 20) || bp_os_now_ns() - start >= bp_policy_giveback_ns(0, true),
+			  "%lu bytes wait", (unsigned long)waiting);
+	}
+	cr_assert_lt(calls, MANY);
+	u_assert_balance(0);
+}
+
+/* Blocks over the cap, one after the other, all of them touched. What of the range is then resident. */
+static size_t left_by_large_blocks(void)
+{
+	enum { LARGE = 200000, COUNT = 200 };
+	for (int i = 0; i < COUNT; i++)
+		blocks[i] = memset(u_get(LARGE, false), 1, LARGE);
+	for (int i = 0; i < COUNT; i++)
+		bp_pool_release(U_POOL, blocks[i]);
+	return u_mapped(bp_range.base, bp_range.reserved).resident;
+}
+
+Test(giveback, pages_of_large_blocks_wait_for_their_epochs_where_memory_is_ample)
+{
+	u_start(NULL);
+	atomic_store(&U_POOL->memory_limit, (uint64_t)BP_AMPLE_MIB << 20);
+	cr_assert_geq(left_by_large_blocks(), 32 << 20);
+}
+
+Test(giveback, where_it_is_scarce_only_their_share_does)
+{
+	u_start(NULL);
+	size_t before = u_mapped(bp_range.base, bp_range.reserved).resident;
+	atomic_store(&U_POOL->memory_limit, 64 << 20);
+	size_t left = left_by_large_blocks();
+	cr_assert_leq(left, before + bp_policy_waiting(64 << 20) + (1 << 20), "%zu KiB", left >> 10);
+	cr_assert_eq(atomic_load(&U_POOL->large_bytes), 0);
+}
+
 Test(giveback, blocks_that_can_not_be_queued_go_at_once)
 {
 	u_start(NULL);

@@ -238,6 +238,77 @@ static void put(const char *path, const char *text)
 	close(fd);
 }
 
+static char tree[64];
+
+static char *in_tree(const char *name)
+{
+	static char path[256];
+	snprintf(path, sizeof(path), "%s%s", tree, name);
+	return path;
+}
+
+static uint64_t group_limit(void)
+{
+	char list[256];
+	snprintf(list, sizeof(list), "%s", in_tree("/list"));
+	return bp_os_group_limit(list, tree);
+}
+
+static void grow_tree(const char *list, const char *const *groups, size_t count)
+{
+	strcpy(tree, "/tmp/unit-os-XXXXXX");
+	cr_assert_not_null(mkdtemp(tree));
+	for (size_t i = 0; i < count; i++)
+		cr_assert_eq(mkdir(in_tree(groups[i]), 0700), 0);
+	put(in_tree("/list"), list);
+}
+
+static void fell_tree(void)
+{
+	char command[128];
+	snprintf(command, sizeof(command), "rm -r '%s'", tree);
+	cr_assert_eq(system(command), 0);
+}
+
+Test(os, what_slows_a_group_down_limits_it_like_what_kills)
+{
+	static const char *const groups[] = { "/outer", "/outer/inner" };
+	grow_tree("1:cpu:/elsewhere\n0::/outer/inner\n", groups, U_COUNT(groups));
+	cr_assert_eq(group_limit(), UINT64_MAX);
+	put(in_tree("/outer/inner/memory.max"), "67108864\n");
+	put(in_tree("/outer/inner/memory.high"), "max\n");
+	cr_assert_eq(group_limit(), 67108864);
+	put(in_tree("/outer/inner/memory.high"), "41943040\n");
+	cr_assert_eq(group_limit(), 41943040);
+	put(in_tree("/outer/memory.high"), "33554432\n");
+	cr_assert_eq(group_limit(), 33554432);
+	put(in_tree("/outer/memory.max"), "16777216\n");
+	cr_assert_eq(group_limit(), 16777216);
+	put(in_tree("/memory.max"), "8388608\n");
+	cr_assert_eq(group_limit(), 8388608, "a container sees its own group at the root");
+	put(in_tree("/list"), "");
+	cr_assert_eq(group_limit(), UINT64_MAX);
+	unlink(in_tree("/list"));
+	cr_assert_eq(group_limit(), UINT64_MAX);
+	fell_tree();
+}
+
+/* Of the first generation, which lists a dozen groups with names of a container's length, memory's anywhere among them. */
+Test(os, a_long_list_of_groups_is_read_to_its_end)
+{
+	static const char *const groups[] = { "/memory", "/memory/pod" };
+	char list[4096] = "";
+	for (int i = 12; i > 1; i--)
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%d:other%d:/kubepods/%0200d\n", i, i, i);
+	strcat(list, "1:memory:/pod/of\n0::/\n");
+	grow_tree(list, groups, U_COUNT(groups));
+	put(in_tree("/memory/pod/memory.limit_in_bytes"), "25165824\n");
+	cr_assert_eq(group_limit(), 25165824);
+	put(in_tree("/memory.high"), "20971520\n");
+	cr_assert_eq(group_limit(), 20971520, "both generations at once");
+	fell_tree();
+}
+
 static void read_limits_of_groups(void)
 {
 	char own[64];

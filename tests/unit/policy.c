@@ -133,8 +133,18 @@ Test(policy, looks_at_the_clock_fall_due_some_16_times_an_epoch)
 Test(policy, giving_back_is_no_pause_and_comes_to_an_end)
 {
 	for (uint64_t since = 0; since < UINT64_MAX / 3; since = since * 3 + 1) {
-		uint64_t ns = bp_policy_giveback_ns(since);
+		uint64_t ns = bp_policy_giveback_ns(since, false);
 		cr_assert(ns >= 1000 && ns <= 1000000, "%lu ns after %lu", (unsigned long)ns, (unsigned long)since);
 		cr_assert(ns <= 2000 || ns <= since / 8, "it would take most of the time");
+		uint64_t at_most = bp_policy_giveback_ns(since, true);
+		cr_assert(at_most >= 500000 && at_most <= 1000000, "crowded: %lu ns", (unsigned long)at_most);
 	}
+}
+
+Test(policy, where_memory_is_scarce_a_sixteenth_of_it_may_wait)
+{
+	cr_assert_eq(bp_policy_waiting(64 << 20), 4 << 20);
+	cr_assert_eq(bp_policy_waiting((uint64_t)2 << 30), 128 << 20);
+	cr_assert_eq(bp_policy_waiting((uint64_t)BP_AMPLE_MIB << 20), UINT64_MAX);
+	cr_assert_eq(bp_policy_waiting(UINT64_MAX), UINT64_MAX);
 }
