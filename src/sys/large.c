@@ -3,10 +3,10 @@
  * Blocks over the cap, and odd alignments, for backend.h. The default pool's come from an arena for each CPU, those of a heap
  * that is whole from its own. Unlike pooled blocks with pages of their own they begin at their page.
  */
-#include "sys/large.h"
+#include "sys/backend.h"
 
 #include "sys/arena.h"
-#include "sys/backend.h"
+#include "sys/backend_parts.h"
 #include "sys/jemalloc.h"
 #include "sys/pass.h"
 #include "sys/range.h"
