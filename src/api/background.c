@@ -3,6 +3,9 @@
  * background:true: a thread that does what is due, for programs that make no calls for a while. It blocks all signals,
  * needs no stack to speak of, and is started again in the child of a fork. Off by default: a library that starts threads
  * unasked breaks programs that must have one (unshare, setns). For those two the shim makes it pause.
+ *
+ * What is unusual: a thread that has been joined is counted by the kernel for a moment still, on a busy machine for tens of
+ * milliseconds. A pause is over when the kernel doesn't know its number any more.
  */
 #include "api/background.h"
 
@@ -10,20 +13,23 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "api/provider.h"
 #include "bufpool/bufpool.h"
 #include "cache/options.h"
 #include "cache/pool.h"
 
-enum { STACK = 128 << 10, IDLE_MS = 1000, LEAST_MS = 1 };
+enum { STACK = 128 << 10, IDLE_MS = 1000, LEAST_MS = 1, GONE_TRIES = 20000, GONE_PAUSE_NS = 100000 };
 
 const char bp_background_here __attribute__((visibility("hidden")));
 
 static pthread_t thread;
 static sem_t end;             /* raised: the thread is to end */
 static _Atomic bool running;  /* there is a thread to be ended and joined: whoever clears it does that */
+static pid_t number;          /* the kernel's, which the thread writes: read by who has joined it */
 
 /* The monotonic clock: a date that is set back must not put the next epoch off. */
 static void later(struct timespec *t, int ms)
@@ -40,6 +46,7 @@ static void later(struct timespec *t, int ms)
 static void *run(void *argument)
 {
 	struct timespec until;
+	number = (pid_t)syscall(SYS_gettid);
 	do {
 		int ms = bufpool_tick();
 		uint64_t epoch = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
@@ -68,6 +75,14 @@ static void start(void)
 	errno = saved;
 }
 
+/* Two seconds at most: a debugger may keep it. */
+static void wait_until_gone(void)
+{
+	struct timespec pause = { .tv_nsec = GONE_PAUSE_NS };
+	for (int i = 0; i < GONE_TRIES && syscall(SYS_tgkill, getpid(), number, 0) == 0; i++)
+		nanosleep(&pause, NULL);
+}
+
 bool bp_background_pause(void)
 {
 	if (!atomic_exchange_explicit(&running, false, memory_order_acquire))
@@ -75,6 +90,7 @@ bool bp_background_pause(void)
 	int saved = errno;
 	sem_post(&end);
 	pthread_join(thread, NULL);
+	wait_until_gone();
 	errno = saved;
 	return true;
 }

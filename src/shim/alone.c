@@ -4,30 +4,21 @@
  * than one thread. A program that has one thread of its own must not fail because of background:true, so the
  * helper thread ends before the call and is started again after it. Without it these are the plain system calls.
  *
- * What is unusual: a thread that has been joined may still be counted by the kernel for a moment. EINVAL is
- * therefore believed only after a while; only a process whose helper was ended waits. A child of vfork sees its
- * parent's helper in the memory they share, but it is alone already, and the helper is not its own.
+ * What is unusual: a child of vfork sees its parent's helper in the memory they share, but it is alone already, and the
+ * helper is not its own.
  */
-#include <errno.h>
 #include <sched.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "api/background.h"
 #include "percpu/percpu.h"
 #include "shim/shim.h"
 
-enum { TRIES = 100, PAUSE_NS = 100000 };
-
 static int alone(long call, long first, long second)
 {
 	bool paused = bp_thread.rseq != &bp_rseq_vfork && bp_background_pause();
 	long result = syscall(call, first, second);
-	for (int i = 0; paused && result != 0 && errno == EINVAL && i < TRIES; i++) {
-		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
-		result = syscall(call, first, second);
-	}
 	if (paused)
 		bp_background_resume();
 	return (int)result;
