@@ -36,7 +36,8 @@ struct bp_pool bp_default_pool = { .slabs = BP_SLABS_INIT, .heap = { .owner = BP
 
 enum {
 	RANGE_WISH_SHIFT = 40,    /* 1 TiB of address space, for which nothing is paid but page tables on use */
-	WAIT_MS = 100,            /* of other threads during the start, in their own time */
+	WAIT_MS = 200,            /* of other threads during the start */
+	WAIT_STEP_MS = 4,         /* what one look at the clock counts for at most */
 	BYTES_PER_MAGAZINE = 4096, /* of the range: what a magazine of the smallest blocks that matter holds */
 };
 
@@ -255,15 +256,18 @@ int bp_pool_open(struct bp_pool *pool)
 static __thread bool does_not_wait __attribute__((tls_model("initial-exec")));
 
 /* Another thread is at it: a matter of a millisecond. The starter itself (jemalloc calling back, a signal handler) must
- * not wait, nor, more than once, the child of a fork in which there is no starter: they pass through. Where others
- * have the machine, or it stands still, the starter gets on no better than this thread: such time does not count. */
+ * not wait, nor, more than once, the child of a fork in which there is no starter: they pass through. Where the machine
+ * stands still, or others have it, the starter gets on no better than this thread: such time counts little. */
 static bool wait_for_start(struct bp_pool *pool)
 {
-	uint64_t end = bp_os_ran_ms() + WAIT_MS;
-	while (!does_not_wait && bp_os_ran_ms() < end) {
+	uint64_t last = bp_os_now_ms(), waited = 0;
+	while (!does_not_wait && waited < WAIT_MS) {
 		if (atomic_load_explicit(&pool->state, memory_order_acquire) == BP_POOL_READY)
 			return true;
 		sched_yield();
+		uint64_t now = bp_os_now_ms();
+		waited += now - last < WAIT_STEP_MS ? now - last : WAIT_STEP_MS;
+		last = now;
 	}
 	does_not_wait = true;
 	return false;

@@ -113,17 +113,6 @@ uint64_t bp_os_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-uint64_t bp_os_ran_ms(void)
-{
-	struct timespec t;
-	int saved = errno;
-	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) != 0) {
-		errno = saved;
-		return bp_os_now_ms(); /* in a sandbox: what does go on */
-	}
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* The last number of a list such as "0-3,8-11", plus one. 0: there is none. */
 static unsigned last_of_list(const char *text)
 {

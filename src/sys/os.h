@@ -45,8 +45,6 @@ void bp_os_unmap(void *start, size_t bytes);
 uint64_t bp_os_now_ms(void);
 /* Nanoseconds of the fine one; some 20 ns. */
 uint64_t bp_os_now_ns(void);
-/* Milliseconds that this thread has run for: it stands still while others do, or the machine does. A system call. */
-uint64_t bp_os_ran_ms(void);
 
 /* CPUs the kernel may ever number: indices are below this. */
 unsigned bp_os_possible_cpus(void);

@@ -201,18 +201,6 @@ Test(os, time_goes_on_and_never_back)
 	cr_assert(ns / 1000 >= us && ns / 1000 <= u_now_us());
 }
 
-Test(os, a_thread_s_own_time_stands_still_while_it_sleeps)
-{
-	uint64_t start = bp_os_ran_ms();
-	usleep(200000);
-	cr_assert_lt(bp_os_ran_ms() - start, 100);
-	start = bp_os_ran_ms();
-	uint64_t begin = u_now_us();
-	while (bp_os_ran_ms() < start + 50)
-		;
-	cr_assert_geq(u_now_us() - begin, 45000);
-}
-
 Test(os, every_cpu_that_this_process_may_use_is_possible)
 {
 	for (unsigned n = 0; u_cpu(n) >= 0; n++) {
