@@ -70,6 +70,11 @@ static uint32_t end_table(uint32_t now, size_t wanted)
 	return size;
 }
 
+size_t bp_magazines_reserved(void)
+{
+	return atomic_load_explicit(&table_size, memory_order_relaxed) * (ROW_BYTES + sizeof(struct link));
+}
+
 void bp_magazines_shrink(size_t magazines)
 {
 	while (atomic_flag_test_and_set_explicit(&committing, memory_order_acquire))

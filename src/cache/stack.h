@@ -31,6 +31,8 @@ struct bp_stack {
 
 /* Reserves a table of so many magazines (2^20 at the most); false: no memory. Once a process. */
 bool bp_magazines_start(size_t magazines);
+/* Bytes of addresses that it takes. */
+size_t bp_magazines_reserved(void);
 /* Gives back the addresses of those beyond that many which have never been used. */
 void bp_magazines_shrink(size_t magazines);
 

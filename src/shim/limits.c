@@ -6,16 +6,20 @@
  * the limit again needs nothing: what no longer fits into the range comes from jemalloc's own arenas.
  *
  * mlockall: what is mapped after it counts against RLIMIT_MEMLOCK, and under a small one the pool, if it started only then, could
- * have no memory at all. So it starts before.
+ * have no memory at all. So it starts before. Reserved addresses count, too; they shrink where nothing else stands in the way.
+ *
+ * chroot: the files that tell the memory limit are out of reach afterwards, so they are read before.
  *
  * What is unusual: a child of vfork lowers its own limit in its parent's memory, which stays as it is. A limit that another
  * process sets is not seen here, nor one that a system call by number sets.
  */
+#include <errno.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cache/account.h"
 #include "cache/stack.h"
 #include "shim/shim.h"
 #include "sys/pass.h"
@@ -87,8 +91,30 @@ int bp_prlimit64(pid_t pid, int resource, const struct rlimit64 *new, struct rli
 	return limit(pid, resource, new, old);
 }
 
+/* Where the rest of what is mapped leaves less than half of the limit, a refusal is better than to be left with so little: that
+ * much even bare jemalloc would be refused. */
+static bool gives_way(void)
+{
+	struct rlimit limit;
+	size_t reserved = bp_range.reserved + bp_range.reserved / BP_PAGE * sizeof(uint32_t) + bp_magazines_reserved();
+	if (bp_thread.rseq == &bp_rseq_vfork || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+	    bp_os_address_space() - reserved > limit.rlim_cur / 2)
+		return false;
+	make_room(limit.rlim_cur);
+	return true;
+}
+
 BP_EXPORT int mlockall(int flags)
 {
 	bp_pool_start(POOL);
-	return (int)syscall(SYS_mlockall, flags);
+	int result = (int)syscall(SYS_mlockall, flags);
+	if (result != 0 && errno == ENOMEM && gives_way())
+		result = (int)syscall(SYS_mlockall, flags);
+	return result;
+}
+
+BP_EXPORT int chroot(const char *path)
+{
+	bp_account_memory_limit();
+	return (int)syscall(SYS_chroot, path);
 }

@@ -83,6 +83,27 @@ Test(pools_time, an_epoch_is_one_pool_s, .init = t_hold_epochs)
 	bufpool_destroy(b);
 }
 
+/* They are never kept; their pages are, by jemalloc, so that the next one does not fetch them anew. */
+Test(pools_time, pages_of_blocks_over_the_cap_go_back_at_an_epoch_s_end, .init = t_hold_epochs)
+{
+	enum { LARGE = 1 << 20, COUNT = 64 };
+	struct bufpool *pool = p_make("large", 0, 0, 0);
+	size_t full, before = t_rss();
+
+	p_need_own_memory();
+	for (int i = 0; i < COUNT; i++) {
+		p[i] = bufpool_acquire_from(pool, LARGE);
+		cr_assert_not_null(p[i]);
+		memset(p[i], 3, LARGE);
+	}
+	full = t_rss();
+	cr_assert_geq(full - before, COUNT / 2 * LARGE);
+	bufpool_release_many(p, COUNT);
+	bufpool_advance_epoch(pool);
+	cr_assert_leq(t_rss(), full - COUNT * 3 / 4 * LARGE, "%zu of %zu KiB are still there", t_rss() >> 10, full >> 10);
+	bufpool_destroy(pool);
+}
+
 /* ---- epochs that end by the clock ---- */
 
 typedef void use_fn(struct bufpool *other);

@@ -40,17 +40,20 @@ part_cgroup() {
 	check 'the budget knows a limit of 24 MiB on an ancestor' says 'budget_now=3145728' grouped 24M max shim work facts
 	check 'and none where there is none' says 'budget_now=[^3]' grouped max max shim work facts
 	for limit in 128M 64M 28M; do
-		[ $limit = 128M ] || gap='the stacks of CPUs and what waits to be given back know no limit'
+		[ $limit != 28M ] || gap='a block of 16 KiB and more takes a page more, and the pool keeps a share of the limit'
 		for allocator in glibc jemalloc shim; do
 			note_or_check $allocator "blocks of seven sizes in turn, 20 MiB each, under memory.max $limit" \
 				timeout 60 sh "$here/x86_64.sh" --grouped $limit max $allocator work phases 20 3
 		done
 	done
-	todo "$gap" 'a limit that comes down to 64 MiB meanwhile' lowered
-	gap='memory.high is not read'
-	for allocator in glibc jemalloc shim; do
-		note_or_check $allocator 'the same under memory.high 40M' \
-			timeout 25 sh "$here/x86_64.sh" --grouped max 40M $allocator work phases 20 3
+	todo 'the limit is read once' 'a limit that comes down to 64 MiB meanwhile' lowered
+	gap=
+	for limit in 64M 40M; do
+		[ $limit != 40M ] || gap="where huge pages come unasked, jemalloc's own tables take one each"
+		for allocator in glibc jemalloc shim; do
+			note_or_check $allocator "the same under memory.high $limit" \
+				timeout 25 sh "$here/x86_64.sh" --grouped max $limit $allocator work phases 20 3
+		done
 	done
 	gap=
 }
@@ -114,13 +117,14 @@ late_cpu() {
 }
 
 part_lock() {
-	gap='mlockall may come before the pool, whose start then needs more than the limit'
+	# Of 16 MiB the libraries and the pool take too much: the call is refused, as under bare jemalloc.
 	for limit in 16 64 1024; do
-		[ $limit = 16 ] || gap=
+		answer='mlockall done'
+		[ $limit != 16 ] || answer='mlockall'
 		for allocator in glibc jemalloc shim; do
 			note_or_check $allocator "mlockall and 8 MiB of blocks under RLIMIT_MEMLOCK of $limit MiB" \
-				says 'refused=0' as $allocator prlimit --memlock=$((limit << 20)) setpriv --reuid=65534 --regid=65534 \
-				--clear-groups --bounding-set=-all --inh-caps=-all "$here/work" lock 8
+				says 'refused=0' says "$answer" as $allocator prlimit --memlock=$((limit << 20)) setpriv --reuid=65534 \
+				--regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all "$here/work" lock 8
 		done
 	done
 	check 'mlockall where it is not limited' says 'mlockall done' as shim work lock 8

@@ -81,7 +81,7 @@ required "every function of the public headers"
 all "$work/expected" vfork unshare setns dlopen
 required "what a second thread or a second malloc would break"
 
-all "$work/expected" setrlimit setrlimit64 prlimit prlimit64 mlockall
+all "$work/expected" setrlimit setrlimit64 prlimit prlimit64 mlockall chroot
 required "what reserved addresses would break"
 
 all "$work/expected" prctl syscall
