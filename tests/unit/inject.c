@@ -330,6 +330,8 @@ Test(inject, without_disturbance_each_call_is_one_section)
 {
 	start(1, true, 0);
 	usleep(100000);
+	for (int i = 0; i < 10000 && atomic_load(&committed) <= 1000; i++)
+		usleep(1000);
 	atomic_store(&stop, true);
 	join(1);
 	cr_assert_eq(atomic_load(&wrong), 0);
