@@ -16,6 +16,10 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+/* jemalloc's own shifts an int, from arena 2047 on out of its range. */
+#undef MALLOCX_ARENA
+#define MALLOCX_ARENA(arena) ((int)(((unsigned)(arena) + 1) << 20))
+
 /* With the shared jemalloc a preloaded malloc is found before jemalloc's own: only the names that it alone has are safe. */
 #if !BP_JEMALLOC_EMBEDDED
 #undef je_calloc
