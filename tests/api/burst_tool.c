@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { SMALL = 1000000, LARGE = 8000, LARGE_BYTES = 48000, GRACE_MS = 2000, TOLERATED = 16 << 20 };
 
@@ -26,14 +25,6 @@ static struct {
 	int64_t end_ns;
 	int64_t kept; /* bytes in the caches two epochs later; -1: these have not ended yet */
 } since;
-
-static int64_t ran_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return t.tv_sec * (int64_t)1000000000 + t.tv_nsec;
-}
 
 static struct bufpool_stats stats(void)
 {
@@ -62,7 +53,7 @@ static void burst(int64_t two_epochs_ms)
 	for (size_t i = 0; i < SMALL + LARGE; i++)
 		bufpool_release(blocks[i]);
 	since.epochs = stats().epochs;
-	since.end_ns = ran_ns() + (two_epochs_ms + GRACE_MS) * 1000000;
+	since.end_ns = t_ran_ns() + (two_epochs_ms + GRACE_MS) * 1000000;
 	since.kept = -1;
 }
 
@@ -73,7 +64,7 @@ static bool is_over(void)
 
 		since.kept = (int64_t)(s.cached_bytes + s.victim_bytes);
 	}
-	return ran_ns() >= since.end_ns || (since.kept >= 0 && t_rss() <= since.base + TOLERATED);
+	return t_ran_ns() >= since.end_ns || (since.kept >= 0 && t_rss() <= since.base + TOLERATED);
 }
 
 static void report(void)

@@ -164,7 +164,7 @@ Test(epochs, advance_counts, .init = t_hold_epochs)
 	cr_assert_eq(t_stats().epochs, epochs + 7);
 }
 
-/* Hits and nothing else for that long; returns how many epochs ended meanwhile. */
+/* Hits and nothing else for that long, in this thread's own time; returns how many epochs ended meanwhile. */
 static uint64_t only_hit(const char *epoch_ms, int64_t ms)
 {
 	uint64_t epochs;
@@ -175,8 +175,8 @@ static uint64_t only_hit(const char *epoch_ms, int64_t ms)
 	cr_assert_eq(bufpool_option_set("epoch_ms", epoch_ms), 0);
 	bufpool_release(bufpool_acquire(1024));
 	epochs = t_stats().epochs;
-	begin = t_now_ns();
-	while (t_now_ns() - begin < ms * 1000000)
+	begin = t_ran_ns();
+	while (t_ran_ns() - begin < ms * 1000000)
 		for (int i = 0; i < 1000; i++)
 			bufpool_release(bufpool_acquire(1024));
 	return t_stats().epochs - epochs;
@@ -188,10 +188,9 @@ Test(epochs, a_program_that_only_hits_still_advances)
 	const uint64_t epochs = only_hit("20", 400);
 
 	cr_assert_geq(epochs, 5, "%d epochs in 400 ms", (int)epochs);
-	cr_assert_leq(epochs, (uint64_t)(t_now_ns() - begin) / 20000000 + 1);
+	cr_assert_leq(epochs, (uint64_t)(t_now_ns() - begin) / 20000000 + 2); /* the clock is a tick late */
 }
 
-/* The epoch is long enough that a busy machine doesn't make the program idle for two of them. */
 Test(epochs, what_is_hit_all_the_time_is_not_taken_away)
 {
 	uint64_t created;
@@ -212,7 +211,7 @@ Test(epochs, hits_of_one_class_let_another_class_go)
 	cr_assert_eq(bufpool_option_set("epoch_ms", "20"), 0);
 	acquire_all(40000);
 	release_all();
-	end = t_now_ns() + 2000 * (int64_t)1000000;
+	end = t_now_ns() + 20000 * (int64_t)1000000;
 	while (t_now_ns() < end && t_class(40000).cached + t_class(40000).victim + t_class(40000).queued)
 		for (int i = 0; i < 20000; i++)
 			bufpool_release(bufpool_acquire(64));
@@ -222,7 +221,7 @@ Test(epochs, hits_of_one_class_let_another_class_go)
 
 Test(epochs, tick_alone_gives_everything_back)
 {
-	const int64_t end = t_now_ns() + 5000 * (int64_t)1000000;
+	const int64_t end = t_now_ns() + 20000 * (int64_t)1000000;
 	int ms;
 
 	t_need_pool(40000);
@@ -233,7 +232,7 @@ Test(epochs, tick_alone_gives_everything_back)
 		cr_assert_leq(ms, 60, "%d ms, but the epoch ends within 50", ms);
 		poll(NULL, 0, ms);
 	}
-	cr_assert_eq(ms, -1, "still %d ms after 5 s", ms);
+	cr_assert_eq(ms, -1, "still %d ms after 20 s", ms);
 	cr_assert_eq(t_class(40000).cached + t_class(40000).victim + t_class(40000).queued, 0);
 	cr_assert(t_balanced());
 }

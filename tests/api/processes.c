@@ -29,6 +29,14 @@ int64_t t_now_ns(void)
 	return t.tv_sec * (int64_t)1000000000 + t.tv_nsec;
 }
 
+int64_t t_ran_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * (int64_t)1000000000 + t.tv_nsec;
+}
+
 void t_sleep_ms(unsigned ms)
 {
 	struct timespec t = { ms / 1000, ms % 1000 * 1000000l };

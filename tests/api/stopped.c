@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EPOCH_MS = 40, ROUND_MS = 50, WATCHDOG_S = 5, HELD = 24, MOST = 400 };
+enum { EPOCH_MS = 40, ROUND_MS = 50, WATCHDOG_S = 30, HELD = 24, MOST = 400 };
 
 static sem_t stopped;
 static int gate[2];

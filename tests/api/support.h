@@ -86,6 +86,8 @@ size_t t_rss(void);
 int t_cpu(unsigned n);
 int t_pin(int cpu);
 int64_t t_now_ns(void);
+/* How long this thread has run for: not the time that others have had the CPU, or nobody. */
+int64_t t_ran_ns(void);
 void t_sleep_ms(unsigned ms);
 
 /* Takes all memory that this process can still get, blocks of all sizes, and lets it have no more. */
