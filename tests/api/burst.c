@@ -16,15 +16,17 @@ TestSuite(burst, .timeout = 60);
 static void expect_back(const char *command, const char *epoch_ms, const char *more)
 {
 	char conf[128];
-	long grown, peak, kept;
+	long grown, peak, kept, ms;
 	struct t_result r;
 
 	snprintf(conf, sizeof(conf), "epoch_ms:%s%s", epoch_ms, more);
 	t_helper(&r, command, epoch_ms, conf);
 	cr_assert(t_exited(&r, 0), "%s", r.text);
-	cr_assert_eq(sscanf(r.text, "grown %ld KiB, peak %ld KiB, kept %ld", &grown, &peak, &kept), 3, "%s", r.text);
+	cr_assert_eq(sscanf(r.text, "grown %ld KiB, peak %ld KiB, kept %ld KiB after %ld", &grown, &peak, &kept, &ms), 4, "%s",
+		     r.text);
 	cr_assert_gt(peak, 480 * 1024, "the burst was none: %s", r.text);
 	cr_assert_geq(kept, 0, "two epochs have not ended: %s", r.text);
+	cr_assert_lt(ms, 2 * strtol(epoch_ms, NULL, 10) + 300, "%s", r.text);
 	cr_assert_lt(kept, 64 * 1024, "%s", r.text); /* what CPUs' stacks may hold yet: 16 MiB each */
 	cr_assert_leq(grown, 16 * 1024, "%s", r.text);
 	cr_assert_not_null(strstr(r.text, "balanced 1"), "%s", r.text);

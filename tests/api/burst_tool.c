@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Commands of the helper program: 1 M x 128 B and 8 000 x 48 KB acquired, written and released; then small calls only
- * (burst) or no call but bufpool_tick (tick), until the memory is back. Prints what was kept when two epochs had ended and
- * how many KiB the process has grown by in the end.
+ * (burst) or no call but bufpool_tick (tick), until the memory is back. Prints when two epochs had ended and what was
+ * kept then, and how many KiB the process has grown by in the end.
  *
- * How long the giving back may take is counted in this thread's own time: another program's, or a machine that stands
+ * How long all this may take is counted in this thread's own time: another program's, or that of a machine that stands
  * still, is not the library's delay.
  */
 #include "support.h"
@@ -22,7 +22,7 @@ static void *blocks[SMALL + LARGE];
 static struct {
 	size_t base, peak;
 	uint64_t epochs;
-	int64_t end_ns;
+	int64_t begin_ns, end_ns, two_epochs_ns;
 	int64_t kept; /* bytes in the caches two epochs later; -1: these have not ended yet */
 } since;
 
@@ -53,7 +53,8 @@ static void burst(int64_t two_epochs_ms)
 	for (size_t i = 0; i < SMALL + LARGE; i++)
 		bufpool_release(blocks[i]);
 	since.epochs = stats().epochs;
-	since.end_ns = t_ran_ns() + (two_epochs_ms + GRACE_MS) * 1000000;
+	since.begin_ns = t_ran_ns();
+	since.end_ns = since.begin_ns + (two_epochs_ms + GRACE_MS) * 1000000;
 	since.kept = -1;
 }
 
@@ -63,6 +64,7 @@ static bool is_over(void)
 		const struct bufpool_stats s = stats(); /* all of it from after the second one */
 
 		since.kept = (int64_t)(s.cached_bytes + s.victim_bytes);
+		since.two_epochs_ns = t_ran_ns() - since.begin_ns;
 	}
 	return t_ran_ns() >= since.end_ns || (since.kept >= 0 && t_rss() <= since.base + TOLERATED);
 }
@@ -72,10 +74,11 @@ static void report(void)
 	const size_t now = t_rss();
 	const struct bufpool_stats s = stats();
 
-	printf("grown %zd KiB, peak %zd KiB, kept %jd KiB, cached %zu, victim %zu, queued %zu KiB, epochs %zu, balanced %d\n",
-	       (ssize_t)(now - since.base) / 1024, (ssize_t)(since.peak - since.base) / 1024, (intmax_t)since.kept / 1024,
-	       (size_t)s.cached_bytes >> 10, (size_t)s.victim_bytes >> 10, (size_t)s.queued_bytes >> 10, (size_t)s.epochs,
-	       t_balanced());
+	printf("grown %zd KiB, peak %zd KiB, kept %jd KiB after %jd ms, ", (ssize_t)(now - since.base) / 1024,
+	       (ssize_t)(since.peak - since.base) / 1024, (intmax_t)since.kept / 1024,
+	       (intmax_t)since.two_epochs_ns / 1000000);
+	printf("cached %zu, victim %zu, queued %zu KiB, epochs %zu, balanced %d\n", (size_t)s.cached_bytes >> 10,
+	       (size_t)s.victim_bytes >> 10, (size_t)s.queued_bytes >> 10, (size_t)s.epochs, t_balanced());
 }
 
 void t_burst(const char *epoch_ms)
