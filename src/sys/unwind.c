@@ -42,6 +42,9 @@ static bool is_entry(const void *function)
 	for (unsigned i = 0; &bp_unwind_entry_count != NULL && i < bp_unwind_entry_count; i++)
 		if (bp_unwind_entries[i] == function && function != NULL)
 			return true;
+	for (unsigned i = 0; bp_unwind_mallocs != NULL && bp_unwind_mallocs[i] != NULL; i++)
+		if (bp_unwind_mallocs[i] == function)
+			return true;
 	return false;
 }
 

@@ -23,5 +23,7 @@ void bp_unwind_child(void) BP_HIDDEN;
  * these tell its frames from the program's. Entries for what is not linked are skipped. */
 extern const void *const bp_unwind_entries[] __attribute__((weak)) BP_HIDDEN;
 extern const unsigned bp_unwind_entry_count __attribute__((weak)) BP_HIDDEN;
+/* Those of the shim; a NULL behind the last. */
+extern const void *const bp_unwind_mallocs[] __attribute__((weak)) BP_HIDDEN;
 
 #endif

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Programs of libraries without allocator hooks, linked with bufpool-malloc.pc as docs/shim.md says, against the same
-# linked without: the same output, from the pool, and nothing is preloaded.
+# Programs of libraries without allocator hooks, linked with bufpool-malloc.pc and bufpool-malloc-static.pc as docs/shim.md says,
+# against the same linked without: the same output, from the pool, and nothing is preloaded.
 #
 # Usage: linked.sh COMPILER PKG_CONFIG_DIRECTORY LIBRARY_DIRECTORIES SOURCES INPUT
 set -u
@@ -82,6 +82,16 @@ try() {
 	result $? "$library: runs on the pool, with the same output" "$work/stats"
 	from_pool
 	result $? "$library: its blocks come from the pool" "$work/stats"
+
+	if ! pkg-config --exists bufpool-malloc-static; then
+		number=$((number + 1))
+		echo "ok $number - $library: the same with the archive # SKIP built with the shared jemalloc: there is none"
+		return
+	fi
+	build archived "$source" bufpool-malloc-static "$library" && ! needs archived &&
+		BUFPOOL_CONF=stats_print:true "$work/archived" "$input" >"$work/printed" 2>"$work/stats" &&
+		cmp -s "$work/expected" "$work/printed" && from_pool
+	result $? "$library: the same with the archive" "$work/stats"
 }
 
 try json-c json_c.c

@@ -5,7 +5,7 @@
 # heaps, one too many replaces what nobody asked to be replaced. Neither may carry a version: programs ask for
 # malloc@GLIBC_2.2.5, and only an unversioned malloc satisfies every such reference.
 #
-# Usage: exports.sh SHIM HEADER
+# Usage: exports.sh SHIM HEADER [ARCHIVE]: the same names have to be in the archive
 set -u
 LC_ALL=C
 export LC_ALL
@@ -98,6 +98,15 @@ result $? "nothing else" "$work/wrong"
 grep @ "$work/versioned" > "$work/wrong"
 [ ! -s "$work/wrong" ]
 result $? "no versions" "$work/wrong"
+
+if [ $# -gt 2 ]; then
+	nm --defined-only --extern-only "$3" 2> "$work/which" | awk 'NF == 3 { print $3 }' | grep -v '^DW\.ref\.' |
+		sort | diff - "$work/exported" > "$work/wrong"
+	result $? "the archive's names are the shim's, each once" "$work/wrong"
+	nm --extern-only "$3" 2> "$work/which" | grep -E ' [TDBRC] _Z' > "$work/wrong"
+	[ ! -s "$work/wrong" ]
+	result $? "its operators are weak: a program may have its own" "$work/wrong"
+fi
 
 # Thread-local memory that is asked for at run time is allocated, inside malloc.
 objdump -d --no-show-raw-insn "$shim" | grep 'call.*__tls_get_addr' > "$work/wrong"

@@ -230,6 +230,7 @@ static int run_here(const char *name)
 static void become(const struct t_test *test, int output)
 {
 	const char *lib = getenv("SHIM_LIB"), *conf = getenv("BUFPOOL_CONF");
+	const bool linked = lib && !strcmp(lib, program_invocation_name); /* the shim is in this program */
 	char all[1024];
 
 	unsetenv("MALLOC_PERTURB_"); /* meson's: glibc would write to every page, which is not what is looked at */
@@ -237,7 +238,7 @@ static void become(const struct t_test *test, int output)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	dup2(output, STDOUT_FILENO);
 	dup2(output, STDERR_FILENO);
-	if (lib && *lib)
+	if (lib && *lib && !linked)
 		setenv("LD_PRELOAD", lib, 1);
 	if (test->conf) {
 		snprintf(all, sizeof(all), "%s%s%s", conf ? conf : "", conf && *conf ? "," : "", test->conf);
