@@ -143,7 +143,7 @@ Test(objects_crowd, pools_that_end_under_threads_and_ticks)
 		pthread_barrier_wait(&barrier);
 		bufpool_objects_destroy(m.pool);
 		pthread_barrier_wait(&barrier);
-		for (int i = 0; i < 1000 && m.ended < m.made; i++)
+		for (int i = 0; i < 20000 && m.ended < m.made; i++)
 			t_sleep_ms(1); /* the one that ticks may have been in it, and ends the rest */
 		cr_assert(o_all_ended_once(&m), "round %d", round);
 	}
