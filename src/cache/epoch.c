@@ -141,9 +141,7 @@ static bool rotate(struct bp_pool *pool)
 	if (pool == &bp_default_pool)
 		atomic_store_explicit(&pool->decay_due, true, memory_order_relaxed);
 	else
-		atomic_fetch_add_explicit(&pool->purge_debt,
-					  atomic_exchange_explicit(&pool->large_debt, 0, memory_order_relaxed),
-					  memory_order_relaxed);
+		bp_giveback_large_due(pool);
 	return true;
 }
 

@@ -178,31 +178,41 @@ void bp_giveback_at_once(struct bp_pool *pool, unsigned class, void *const *bloc
 	atomic_fetch_add_explicit(&c->from_fill, count, memory_order_relaxed);
 }
 
-/* Reads the limit, if nobody has, for what is worth it. */
-static void owe_large(struct bp_pool *pool, uint64_t bytes)
+/* What blocks over the cap have left behind is with jemalloc still: at most what there was of them, less what there is.
+ * The most is seen by whoever releases next. Reads the limit, if nobody has, for what is worth it. */
+static void forget_large(struct bp_pool *pool, int64_t bytes)
 {
+	int64_t before = atomic_fetch_sub_explicit(&pool->large_bytes, bytes, memory_order_relaxed), now = before - bytes;
 	uint64_t known = atomic_load_explicit(&bp_default_pool.memory_limit, memory_order_relaxed);
 	if (!pool->heap.whole && bp_policy_waiting(known) == UINT64_MAX)
-		return; /* they decay */
-	uint64_t debt = atomic_fetch_add_explicit(&pool->large_debt, bytes, memory_order_relaxed) + bytes;
-	if (debt < BP_PURGE_BYTES || debt <= bp_policy_waiting(bp_account_memory_limit()) ||
-	    atomic_exchange_explicit(&pool->large_debt, 0, memory_order_relaxed) == 0)
+		return; /* it decays */
+	int64_t peak = atomic_load_explicit(&pool->large_peak, memory_order_relaxed);
+	if (before > peak)
+		atomic_store_explicit(&pool->large_peak, peak = before, memory_order_relaxed);
+	if (peak - now < BP_PURGE_BYTES || (uint64_t)(peak - now) <= bp_policy_waiting(bp_account_memory_limit()))
 		return;
+	atomic_store_explicit(&pool->large_peak, now, memory_order_relaxed);
 	if (pool->heap.whole)
 		bp_backend_purge(&pool->heap);
 	else
 		bp_backend_trim();
 }
 
+void bp_giveback_large_due(struct bp_pool *pool)
+{
+	int64_t now = atomic_load_explicit(&pool->large_bytes, memory_order_relaxed);
+	int64_t peak = atomic_exchange_explicit(&pool->large_peak, now, memory_order_relaxed);
+	if (peak > now)
+		owe(pool, (uint64_t)(peak - now));
+}
+
 void bp_giveback_large(struct bp_pool *pool, void *p)
 {
-	uint64_t bytes = bp_backend_busy() ? 0 : bp_block_capacity(p);
-	if (!bp_backend_large_free(p)) {
+	int64_t bytes = bp_backend_busy() ? 0 : (int64_t)bp_block_capacity(p);
+	if (!bp_backend_large_free(p))
 		bp_giveback_later(pool, p);
-		return;
-	}
-	atomic_fetch_sub_explicit(&pool->large_bytes, (int64_t)bytes, memory_order_relaxed);
-	owe_large(pool, bytes);
+	else
+		forget_large(pool, bytes);
 }
 
 void bp_giveback_later(struct bp_pool *pool, void *p)

@@ -20,7 +20,9 @@ void bp_giveback_all(struct bp_pool *pool);
 void bp_giveback_at_once(struct bp_pool *pool, unsigned class, void *const *blocks, size_t count);
 /* A block that is never kept. */
 void bp_giveback_large(struct bp_pool *pool, void *p);
-/* The same, and a block of jemalloc's own, whose release came while this thread was inside jemalloc. */
+/* What such blocks have left in a pool's own arena, which doesn't decay, is owed to the kernel from now on. */
+void bp_giveback_large_due(struct bp_pool *pool);
+/* A block that is never kept, or one of jemalloc's own, whose release came while this thread was inside jemalloc. */
 void bp_giveback_later(struct bp_pool *pool, void *p);
 
 #endif

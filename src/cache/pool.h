@@ -125,7 +125,7 @@ struct bp_pool {
 	_Atomic uint64_t large_acquired __attribute__((aligned(BP_LINE)));
 	_Atomic uint64_t large_released;
 	_Atomic int64_t large_bytes;
-	_Atomic uint64_t large_debt;   /* bytes of them given back to jemalloc, until they are purge_debt or purged */
+	_Atomic int64_t large_peak;    /* the most of them since their pages were last given to the kernel */
 	_Atomic uint64_t passed __attribute__((aligned(BP_LINE)));
 	_Atomic uint64_t misuse;
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The memory limit of a program that changes its root before it has allocated much, as daemons do: what it was limited to
- * before still holds. The limit is a file in a file system of this process's own; where it may have none, nothing is tested.
+ * The memory limit of a program that changes its root before it has allocated much, as daemons do: what it was limited
+ * to before still holds. The limit is a file in a file system of this process's own; where it may have none, nothing is
+ * tested.
  */
 #include "harness.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * mlockall under RLIMIT_MEMLOCK, as a program's first call: reserved addresses count as locked, and what is mapped after it
- * may be refused. So whatever mlockall answers, memory is to be had afterwards, and where the limit is generous it must
+ * mlockall under RLIMIT_MEMLOCK, as a program's first call: reserved addresses count as locked, and what is mapped after
+ * it may be refused. So whatever mlockall answers, memory is to be had afterwards, and where the limit is generous it must
  * not be the reserved addresses that have it refused.
  *
  * A program that may lock what it likes (CAP_IPC_LOCK) is not limited; here it gives that up before it executes itself.

@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 
 #include "cache/policy.h"
@@ -159,6 +160,22 @@ Test(giveback, where_it_is_scarce_only_their_share_does)
 	size_t left = left_by_large_blocks();
 	cr_assert_leq(left, before + bp_policy_waiting(64 << 20) + (1 << 20), "%zu KiB", left >> 10);
 	cr_assert_eq(atomic_load(&U_POOL->large_bytes), 0);
+}
+
+Test(giveback, a_large_block_that_comes_again_and_again_keeps_its_pages_all_the_same)
+{
+	enum { LARGE = 1 << 20, ROUNDS = 100 };
+	struct rusage before, after;
+	u_start(NULL);
+	atomic_store(&U_POOL->memory_limit, 64 << 20);
+	for (int i = 0; i < ROUNDS; i++) {
+		if (i == ROUNDS / 10)
+			getrusage(RUSAGE_SELF, &before);
+		bp_pool_release(U_POOL, memset(u_get(LARGE, false), 1, LARGE));
+	}
+	getrusage(RUSAGE_SELF, &after);
+	cr_assert_lt(after.ru_minflt - before.ru_minflt, 2 * LARGE / BP_PAGE, "%ld page faults",
+		     after.ru_minflt - before.ru_minflt);
 }
 
 Test(giveback, blocks_that_can_not_be_queued_go_at_once)
