@@ -67,7 +67,8 @@ void t_fill(void *p, size_t n, uint64_t seed)
 
 	for (; n >= 8; n -= 8, at += 8, seed += 0x9e3779b97f4a7c15u)
 		memcpy(at, &seed, 8);
-	memcpy(at, &seed, n);
+	if (n > 0) /* at may be NULL */
+		memcpy(at, &seed, n);
 }
 
 bool t_check(const void *p, size_t n, uint64_t seed)
@@ -77,7 +78,7 @@ bool t_check(const void *p, size_t n, uint64_t seed)
 	for (; n >= 8; n -= 8, at += 8, seed += 0x9e3779b97f4a7c15u)
 		if (memcmp(at, &seed, 8))
 			return false;
-	return !memcmp(at, &seed, n);
+	return n == 0 || !memcmp(at, &seed, n);
 }
 
 bool t_all(const void *p, size_t n, unsigned char value)
