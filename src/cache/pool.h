@@ -248,8 +248,9 @@ static inline __attribute__((always_inline)) void *bp_pool_acquire(struct bp_poo
 	return bp_pool_acquire_other(pool, n, zero);
 }
 
-/* Marks p, a block of that tag that is out, and puts it on this CPU's stack. */
-static inline __attribute__((always_inline)) void bp_pool_release_marked(struct bp_pool *pool, void *p, unsigned tag)
+/* Marks p, a block of that tag that is out, and puts it on the stack of this CPU, or of this thread's seat. */
+static inline __attribute__((always_inline)) void bp_pool_release_marked(struct bp_pool *pool, void *p, unsigned tag,
+									 bool seated)
 {
 	uintptr_t *mark = bp_mark_of(p);
 	if (bp_unlikely(*mark == bp_mark_value(p))) {
@@ -257,44 +258,30 @@ static inline __attribute__((always_inline)) void bp_pool_release_marked(struct 
 		return;
 	}
 	*mark = bp_mark_value(p);
-	if (bp_unlikely(!bp_rseq_push(pool->slabs.base, tag - 1, p)))
+	if (seated ? BP_SEAT_NEVER(!bp_seat_push(pool->slabs.base, tag - 1, p)) :
+		     bp_unlikely(!bp_rseq_push(pool->slabs.base, tag - 1, p)))
 		bp_pool_release_full(pool, p, tag);
 }
 
-/* A release that the range does not serve: p is from outside, or this is the portable mode with seats. */
-static inline __attribute__((always_inline)) void bp_pool_release_seated(struct bp_pool *pool, void *p)
+/* p is in the range. */
+static inline __attribute__((always_inline)) void bp_pool_release_within(struct bp_pool *pool, void *p, bool seated)
 {
 	unsigned tag;
-	if (bp_unlikely(!bp_range_has(p))) {
-		bp_pool_release_outside(pool, p);
-		return;
-	}
-	if (bp_unlikely(!bp_range_starts(&tag, p))) {
+	if (bp_unlikely(!bp_range_starts(&tag, p)))
 		bp_pool_release_elsewhere(pool, p);
-		return;
-	}
-	uintptr_t *mark = bp_mark_of(p);
-	if (bp_unlikely(*mark == bp_mark_value(p))) {
-		bp_pool_release_twice(pool, p, tag);
-		return;
-	}
-	*mark = bp_mark_value(p);
-	if (BP_SEAT_NEVER(!bp_seat_push(pool->slabs.base, tag - 1, p)))
-		bp_pool_release_full(pool, p, tag);
+	else
+		bp_pool_release_marked(pool, p, tag, seated);
 }
 
+/* What the range does not serve is from outside, or this is the portable mode with seats. */
 static inline __attribute__((always_inline)) void bp_pool_release(struct bp_pool *pool, void *p)
 {
-	unsigned tag;
-	if (bp_unlikely(!bp_range_serves(p))) {
-		bp_pool_release_seated(pool, p);
-		return;
-	}
-	if (bp_unlikely(!bp_range_starts(&tag, p))) {
-		bp_pool_release_elsewhere(pool, p);
-		return;
-	}
-	bp_pool_release_marked(pool, p, tag);
+	if (bp_likely(bp_range_serves(p)))
+		bp_pool_release_within(pool, p, false);
+	else if (bp_likely(bp_range_has(p)))
+		bp_pool_release_within(pool, p, true);
+	else
+		bp_pool_release_outside(pool, p);
 }
 
 /* The caller says of which class it is. false: it is not, and nothing was done. */
@@ -302,7 +289,7 @@ static inline __attribute__((always_inline)) bool bp_pool_release_class(struct b
 {
 	if (bp_unlikely(!bp_range_has(p)) || bp_unlikely(!bp_range_starts_as(class + 1, p)))
 		return false;
-	bp_pool_release_marked(pool, p, class + 1);
+	bp_pool_release_marked(pool, p, class + 1, false);
 	return true;
 }
 

@@ -229,7 +229,7 @@ void bp_pool_release_elsewhere(struct bp_pool *pool, void *p)
 		bp_watch_released(own, p, tag);
 		return;
 	}
-	bp_pool_release_marked(own, p, tag);
+	bp_pool_release_marked(own, p, tag, false);
 }
 
 void bp_pool_release_invalid(struct bp_pool *pool, void *p)

@@ -146,6 +146,6 @@ void bp_watch_released(struct bp_pool *pool, void *p, unsigned tag)
 	if (bp_watch.strict && tag - 1 < pool->classes)
 		release_strictly(pool, p, tag - 1);
 	else
-		bp_pool_release_marked(pool, p, tag);
+		bp_pool_release_marked(pool, p, tag, false);
 	errno = saved;
 }
