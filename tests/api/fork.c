@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(fork, .timeout = 60);
+TestSuite(fork, .timeout = 150);
 
 /* Runs check in a child and returns its exit status, 1000 + signal where it died. */
 static int in_child(int (*check)(void))
@@ -22,7 +22,7 @@ static int in_child(int (*check)(void))
 	pid_t pid = fork();
 
 	if (!pid) {
-		alarm(10);
+		alarm(30);
 		_exit(check());
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)

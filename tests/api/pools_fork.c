@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(pools_fork, .timeout = 60);
+TestSuite(pools_fork, .timeout = 150);
 
 enum { POOLS = 3, HELD = 120 };
 static struct bufpool *pools[POOLS];

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(pools_threads, .timeout = 60);
+TestSuite(pools_threads, .timeout = 150);
 
 enum { THREADS = 8 };
 static atomic_bool stop;
