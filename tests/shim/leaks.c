@@ -68,6 +68,21 @@ TEST(S23_what_comes_back_is_not_listed, T_SHIM, .conf = "leaks:true")
 	CHECK(strstr(text, " 765432 bytes") == NULL && strstr(text, " 98304 bytes") == NULL);
 }
 
+/* Also where the shim is a part of the program, and its frames lie between the program's. */
+TEST(S23_the_caller_is_named_whatever_it_called, T_SHIM, .conf = "leaks:true")
+{
+	static const char what[] = " 20480 bytes in 1 block: ";
+	void *aligned = NULL;
+	const char *place;
+
+	NEED(posix_memalign(&aligned, 64, 20480) == 0);
+	place = strstr(report(), what);
+	NEED(place != NULL);
+	place += strlen(what);
+	CHECK(strncmp(place, program_invocation_short_name, strlen(program_invocation_short_name)) == 0);
+	free(aligned);
+}
+
 TEST(S23_a_library_is_named_with_who_called_it, T_SHIM, .conf = "leaks:true")
 {
 	char *line = strndup("a line that is long enough to have a size of its own: 72 bytes with NUL", 100);
