@@ -38,6 +38,12 @@ unsigned __wrap_bp_os_possible_cpus(void)
 	return 2;
 }
 
+/* Ample, and read without a trace on the reader's stack. */
+uint64_t __wrap_bp_os_memory_limit(void)
+{
+	return (uint64_t)16 << 30;
+}
+
 /* No seats but where they are what is tested: both actors are one thread. */
 bool u_seats;
 bool __real_bp_os_barrier_register(void);
