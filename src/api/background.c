@@ -13,14 +13,13 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "api/provider.h"
 #include "bufpool/bufpool.h"
 #include "cache/options.h"
 #include "cache/pool.h"
+#include "sys/barrier.h"
 
 enum { STACK = 128 << 10, IDLE_MS = 1000, LEAST_MS = 1, GONE_TRIES = 20000, GONE_PAUSE_NS = 100000 };
 
@@ -29,7 +28,7 @@ const char bp_background_here __attribute__((visibility("hidden")));
 static pthread_t thread;
 static sem_t end;             /* raised: the thread is to end */
 static _Atomic bool running;  /* there is a thread to be ended and joined: whoever clears it does that */
-static pid_t number;          /* the kernel's, which the thread writes: read by who has joined it */
+static uint32_t number;       /* the kernel's, which the thread writes: read by who has joined it */
 
 /* The monotonic clock: a date that is set back must not put the next epoch off. */
 static void later(struct timespec *t, int ms)
@@ -46,7 +45,7 @@ static void later(struct timespec *t, int ms)
 static void *run(void *argument)
 {
 	struct timespec until;
-	number = (pid_t)syscall(SYS_gettid);
+	number = bp_os_thread();
 	do {
 		int ms = bufpool_tick();
 		uint64_t epoch = atomic_load_explicit(&bp_options.epoch_ms, memory_order_relaxed);
@@ -79,7 +78,7 @@ static void start(void)
 static void wait_until_gone(void)
 {
 	struct timespec pause = { .tv_nsec = GONE_PAUSE_NS };
-	for (int i = 0; i < GONE_TRIES && syscall(SYS_tgkill, getpid(), number, 0) == 0; i++)
+	for (int i = 0; i < GONE_TRIES && !bp_os_is_confined() && !bp_os_thread_is_gone(number); i++)
 		nanosleep(&pause, NULL);
 }
 

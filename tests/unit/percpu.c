@@ -6,6 +6,8 @@
 #include "percpu/percpu.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -314,7 +316,7 @@ Test(percpu, where_there_is_no_rseq_the_portable_mode_serves)
 /* A sandbox that knows membarrier not: what lies on idle CPUs could never be taken from them. */
 static void start_without_membarrier(void)
 {
-	if (!u_refuse_membarrier())
+	if (!u_refuse(SYS_membarrier, ENOSYS))
 		_exit(77);
 	_exit(bp_percpu_start(BP_PERCPU_RSEQ) == BP_PERCPU_FALLBACK ? 0 : 1);
 }

@@ -7,7 +7,9 @@
 #include "percpu/seats.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +28,23 @@ static void *sit(void *cpu)
 	return NULL;
 }
 
+/* n threads, each where it gets to: until they are told to leave. */
+static void sit_down(pthread_t *ids, int *cpus, unsigned n)
+{
+	pthread_barrier_init(&sat, NULL, n + 1);
+	pthread_barrier_init(&leave, NULL, n + 1);
+	for (unsigned i = 0; i < n; i++)
+		cr_assert_eq(pthread_create(&ids[i], NULL, sit, &cpus[i]), 0);
+	pthread_barrier_wait(&sat);
+}
+
+static void get_up(pthread_t *ids, unsigned n)
+{
+	pthread_barrier_wait(&leave);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(ids[i], NULL);
+}
+
 Test(seats, each_thread_has_its_own_until_there_are_none)
 {
 	enum { MORE = 5 };
@@ -35,11 +54,7 @@ Test(seats, each_thread_has_its_own_until_there_are_none)
 	unsigned n = 0, seated = 0, others = 0;
 	int mine = start();
 	n = bp_seats.count - 1 + MORE;
-	pthread_barrier_init(&sat, NULL, n + 1);
-	pthread_barrier_init(&leave, NULL, n + 1);
-	for (unsigned i = 0; i < n; i++)
-		cr_assert_eq(pthread_create(&ids[i], NULL, sit, &cpus[i]), 0);
-	pthread_barrier_wait(&sat);
+	sit_down(ids, cpus, n);
 	taken[(unsigned)mine - bp_seats.first] = true;
 	for (unsigned i = 0; i < n; i++) {
 		if (!bp_seat_is(cpus[i])) {
@@ -52,9 +67,7 @@ Test(seats, each_thread_has_its_own_until_there_are_none)
 		taken[seat] = true;
 		seated++;
 	}
-	pthread_barrier_wait(&leave);
-	for (unsigned i = 0; i < n; i++)
-		pthread_join(ids[i], NULL);
+	get_up(ids, n);
 	cr_assert_eq(seated, bp_seats.count - 1);
 	cr_assert_eq(others, MORE);
 	cr_assert_eq(bp_percpu_enter(slabs, 0), mine, "this thread keeps its own");
@@ -102,14 +115,8 @@ Test(seats, who_looks_for_one_frees_all_that_were_left)
 	int cpus[MOST];
 	start();
 	unsigned n = bp_seats.count - 1;
-	pthread_barrier_init(&sat, NULL, n + 1);
-	pthread_barrier_init(&leave, NULL, n + 1);
-	for (unsigned i = 0; i < n; i++)
-		cr_assert_eq(pthread_create(&ids[i], NULL, sit, &cpus[i]), 0);
-	pthread_barrier_wait(&sat);
-	pthread_barrier_wait(&leave);
-	for (unsigned i = 0; i < n; i++)
-		pthread_join(ids[i], NULL);
+	sit_down(ids, cpus, n);
+	get_up(ids, n);
 	for (unsigned tries = 0; tries < 100 && !bp_seat_is(cpus[0] = seat_of_a_new_thread()); tries++)
 		usleep(3000);
 	for (unsigned i = 1; i < n; i++)
@@ -145,18 +152,12 @@ Test(seats, who_found_none_looks_again)
 	int cpus[MOST], cpu = -1;
 	start();
 	unsigned n = bp_seats.count - 1;
-	pthread_barrier_init(&sat, NULL, n + 1);
-	pthread_barrier_init(&leave, NULL, n + 1);
-	for (unsigned i = 0; i < n; i++)
-		cr_assert_eq(pthread_create(&ids[i], NULL, sit, &cpus[i]), 0);
-	pthread_barrier_wait(&sat);
+	sit_down(ids, cpus, n);
 	pthread_barrier_init(&looked, NULL, 2);
 	cr_assert_eq(pthread_create(&late, NULL, look_again, &cpu), 0);
 	pthread_barrier_wait(&looked);
 	cr_assert_not(bp_seat_is(cpu));
-	pthread_barrier_wait(&leave);
-	for (unsigned i = 0; i < n; i++)
-		pthread_join(ids[i], NULL);
+	get_up(ids, n);
 	pthread_join(late, NULL);
 	cr_assert(bp_seat_is(cpu), "500 looks, and none was found");
 }
@@ -205,7 +206,7 @@ Test(seats, in_a_sandbox_nobody_looks_for_one_nor_takes)
 
 static void start_without_membarrier(void)
 {
-	if (!u_refuse_membarrier())
+	if (!u_refuse(SYS_membarrier, ENOSYS))
 		_exit(77);
 	bp_percpu_start(BP_PERCPU_FALLBACK);
 	if (bp_seats.count != 0 || !bp_percpu_create(&slabs) || slabs.cpus != bp_os_possible_cpus())
@@ -325,9 +326,7 @@ Test(seats, in_a_child_those_of_the_other_threads_are_free)
 		pthread_create(&ids[i], NULL, sit, &cpus[i]);
 	pthread_barrier_wait(&sat);
 	int status = u_in_child(all_seats_in_a_child, err, sizeof(err));
-	pthread_barrier_wait(&leave);
-	for (unsigned i = 0; i < n; i++)
-		pthread_join(ids[i], NULL);
+	get_up(ids, n);
 	cr_assert_eq(status, 0, "status %x", status);
 }
 

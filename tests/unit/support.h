@@ -41,7 +41,7 @@ struct u_mapped u_mapped(const void *start, size_t bytes);
 
 /* Runs it in a child. What wait says of the child; *err: the beginning of what it wrote to standard error. */
 int u_in_child(void (*run)(void), char *err, size_t size);
-/* From now on membarrier is a call that the kernel does not know. false: it filters none. */
-bool u_refuse_membarrier(void);
+/* From now on the kernel refuses that call with that error. false: it filters none. */
+bool u_refuse(unsigned call, unsigned error);
 
 #endif
