@@ -33,13 +33,15 @@ result() {
 	fi
 }
 
-# build NAME SOURCE PACKAGES...: Debian's linker flags, which drop what isn't needed
+# build NAME SOURCE [-static] PACKAGES...: Debian's linker flags, which drop what isn't needed
 build() {
 	name=$1
 	source=$2
 	shift 2
+	form=
+	[ "$1" != -static ] || { form=$1 && shift; }
 	# shellcheck disable=SC2046,SC2086 # lists of words
-	$compiler -O2 -o "$work/$name" "$sources/$source" -Wl,--as-needed $(pkg-config --cflags --libs "$@") \
+	$compiler $form -O2 -o "$work/$name" "$sources/$source" -Wl,--as-needed $(pkg-config --cflags --libs "$@") \
 		>"$work/log" 2>&1
 }
 
@@ -96,6 +98,22 @@ try() {
 
 try json-c json_c.c
 try yaml-0.1 yaml.c
+
+# static_program: nothing could be preloaded under it
+static_program() {
+	if ! pkg-config --exists bufpool-malloc-static || ! pkg-config --exists yaml-0.1; then
+		number=$((number + 1))
+		echo "ok $number - a static program # SKIP no archive, or no libyaml"
+		return
+	fi
+	build plain yaml.c yaml-0.1 && "$work/plain" "$input" >"$work/expected" &&
+		build static yaml.c -static bufpool-malloc-static yaml-0.1 &&
+		! readelf -l "$work/static" | grep -q INTERP &&
+		BUFPOOL_CONF=stats_print:true "$work/static" "$input" >"$work/printed" 2>"$work/stats" &&
+		cmp -s "$work/expected" "$work/printed" && from_pool
+	result $? 'a static program has the pool as well' "$work/log"
+}
+static_program
 
 build both both.c bufpool-malloc bufpool
 LD_LIBRARY_PATH=$libraries "$work/both" >"$work/printed" 2>>"$work/log" && grep -qx 'one engine' "$work/printed"
