@@ -5,6 +5,7 @@
  * and a taker in schedules_seats.c.
  */
 #include "percpu/seats.h"
+#include "sys/barrier.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -20,54 +21,68 @@
 
 static pthread_barrier_t sat, leave, looked;
 
-static void *sit(void *cpu)
+struct sitter {
+	pthread_t id;
+	uint32_t number; /* the kernel's */
+	int cpu;
+};
+
+/* -1: another thread without a seat is about to make the same CPU's slab ready. */
+static void *sit(void *argument)
 {
-	*(int *)cpu = bp_percpu_enter(slabs, 0);
+	struct sitter *me = argument;
+	me->number = bp_os_thread();
+	while ((me->cpu = bp_percpu_enter(slabs, 0)) < 0)
+		sched_yield();
 	pthread_barrier_wait(&sat);
 	pthread_barrier_wait(&leave);
 	return NULL;
 }
 
 /* n threads, each where it gets to: until they are told to leave. */
-static void sit_down(pthread_t *ids, int *cpus, unsigned n)
+static void sit_down(struct sitter *sitters, unsigned n)
 {
 	pthread_barrier_init(&sat, NULL, n + 1);
 	pthread_barrier_init(&leave, NULL, n + 1);
 	for (unsigned i = 0; i < n; i++)
-		cr_assert_eq(pthread_create(&ids[i], NULL, sit, &cpus[i]), 0);
+		cr_assert_eq(pthread_create(&sitters[i].id, NULL, sit, &sitters[i]), 0);
 	pthread_barrier_wait(&sat);
 }
 
-static void get_up(pthread_t *ids, unsigned n)
+/* Who has been joined may be there a while yet, for the kernel. */
+static void get_up(struct sitter *sitters, unsigned n)
 {
 	pthread_barrier_wait(&leave);
 	for (unsigned i = 0; i < n; i++)
-		pthread_join(ids[i], NULL);
+		pthread_join(sitters[i].id, NULL);
+	for (unsigned i = 0; i < n; i++)
+		while (!bp_os_thread_is_gone(sitters[i].number))
+			sched_yield();
 }
 
 Test(seats, each_thread_has_its_own_until_there_are_none)
 {
 	enum { MORE = 5 };
-	pthread_t ids[MOST + MORE];
-	int cpus[MOST + MORE];
+	struct sitter sitters[MOST + MORE];
 	bool taken[MOST] = { false };
 	unsigned n = 0, seated = 0, others = 0;
 	int mine = start();
 	n = bp_seats.count - 1 + MORE;
-	sit_down(ids, cpus, n);
+	sit_down(sitters, n);
 	taken[(unsigned)mine - bp_seats.first] = true;
 	for (unsigned i = 0; i < n; i++) {
-		if (!bp_seat_is(cpus[i])) {
-			cr_assert(cpus[i] >= 0 && (unsigned)cpus[i] < bp_seats.first, "CPU %d", cpus[i]);
+		int cpu = sitters[i].cpu;
+		if (!bp_seat_is(cpu)) {
+			cr_assert((unsigned)cpu < bp_seats.first, "CPU %d", cpu);
 			others++;
 			continue;
 		}
-		unsigned seat = (unsigned)cpus[i] - bp_seats.first;
+		unsigned seat = (unsigned)cpu - bp_seats.first;
 		cr_assert_not(taken[seat], "two threads on seat %u", seat);
 		taken[seat] = true;
 		seated++;
 	}
-	get_up(ids, n);
+	get_up(sitters, n);
 	cr_assert_eq(seated, bp_seats.count - 1);
 	cr_assert_eq(others, MORE);
 	cr_assert_eq(bp_percpu_enter(slabs, 0), mine, "this thread keeps its own");
@@ -111,13 +126,12 @@ Test(seats, those_of_threads_that_are_gone_are_found, .timeout = 60)
 /* Threads that come and go in milliseconds would have none otherwise. */
 Test(seats, who_looks_for_one_frees_all_that_were_left)
 {
-	pthread_t ids[MOST];
-	int cpus[MOST];
+	struct sitter sitters[MOST];
 	start();
 	unsigned n = bp_seats.count - 1;
-	sit_down(ids, cpus, n);
-	get_up(ids, n);
-	for (unsigned tries = 0; tries < 100 && !bp_seat_is(cpus[0] = seat_of_a_new_thread()); tries++)
+	sit_down(sitters, n);
+	get_up(sitters, n);
+	for (unsigned tries = 0; tries < 100 && !bp_seat_is(seat_of_a_new_thread()); tries++)
 		usleep(3000);
 	for (unsigned i = 1; i < n; i++)
 		cr_assert(bp_seat_is(seat_of_a_new_thread()), "%u of %u", i, n);
@@ -148,16 +162,17 @@ static void *look_again(void *cpu)
 
 Test(seats, who_found_none_looks_again)
 {
-	pthread_t ids[MOST], late;
-	int cpus[MOST], cpu = -1;
+	struct sitter sitters[MOST];
+	pthread_t late;
+	int cpu = -1;
 	start();
 	unsigned n = bp_seats.count - 1;
-	sit_down(ids, cpus, n);
+	sit_down(sitters, n);
 	pthread_barrier_init(&looked, NULL, 2);
 	cr_assert_eq(pthread_create(&late, NULL, look_again, &cpu), 0);
 	pthread_barrier_wait(&looked);
 	cr_assert_not(bp_seat_is(cpu));
-	get_up(ids, n);
+	get_up(sitters, n);
 	pthread_join(late, NULL);
 	cr_assert(bp_seat_is(cpu), "500 looks, and none was found");
 }
@@ -299,34 +314,24 @@ Test(seats, a_child_goes_on_with_the_operation_that_it_was_forked_above)
 
 static void all_seats_in_a_child(void)
 {
-	pthread_t ids[MOST];
-	int cpus[MOST];
+	struct sitter sitters[MOST];
 	unsigned n = bp_seats.count - 1, seated = 0;
 	bp_seats_child();
-	pthread_barrier_init(&sat, NULL, n + 1);
-	pthread_barrier_init(&leave, NULL, n + 1);
+	sit_down(sitters, n);
 	for (unsigned i = 0; i < n; i++)
-		pthread_create(&ids[i], NULL, sit, &cpus[i]);
-	pthread_barrier_wait(&sat);
-	for (unsigned i = 0; i < n; i++)
-		seated += bp_seat_is(cpus[i]);
+		seated += bp_seat_is(sitters[i].cpu);
 	_exit(seated == n ? 0 : 1);
 }
 
 Test(seats, in_a_child_those_of_the_other_threads_are_free)
 {
-	pthread_t ids[MOST];
-	int cpus[MOST];
+	struct sitter sitters[MOST];
 	char err[256];
 	start();
 	unsigned n = bp_seats.count - 1;
-	pthread_barrier_init(&sat, NULL, n + 1);
-	pthread_barrier_init(&leave, NULL, n + 1);
-	for (unsigned i = 0; i < n; i++)
-		pthread_create(&ids[i], NULL, sit, &cpus[i]);
-	pthread_barrier_wait(&sat);
+	sit_down(sitters, n);
 	int status = u_in_child(all_seats_in_a_child, err, sizeof(err));
-	get_up(ids, n);
+	get_up(sitters, n);
 	cr_assert_eq(status, 0, "status %x", status);
 }
 
