@@ -9,7 +9,8 @@ the program that must be installed, and a script that ends with 77 lacks somethi
 standard error names. So one more line there is one more test. A script runs in an empty directory, without the shim
 and then in each mode; standard output, standard error, status and all files that it leaves are compared, so it
 removes what differs by nature (times, process ids). It finds the input in $IN, what writes input in $BENCH
-(bench/programs), and its group's file, which may be a program as well, in $GROUP. Its shell runs under the shim, too.
+(bench/programs), and its group's file, which may be a program as well, in $GROUP; what it writes to $NOTES is printed and
+not compared. Its shell runs under the shim, too.
 
 Beyond the comparison, every process that ended by exit must have left statistics (census.c) that add up: created =
 in use + cached + victim + queued + set aside + dropped, no misuse, and the mode that was asked for. Output is TAP.
@@ -43,12 +44,13 @@ class Place:
 
     def __init__(self, root, shim, census):
         self.root, self.preload = root, f'{shim}:{census}'
-        self.run, self.stats, self.inputs = (os.path.join(root, name) for name in ('run', 'stats', 'in'))
+        self.run, self.stats, self.inputs, self.notes = (os.path.join(root, name)
+                                                         for name in ('run', 'stats', 'in', 'notes'))
 
     def environment(self, group, conf):
         env = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin:' + os.environ.get('PATH', ''), 'HOME': self.run,
                'LC_ALL': 'C.UTF-8', 'TZ': 'UTC', 'TMPDIR': self.root, 'IN': self.inputs, 'GROUP': group,
-               'BENCH': BENCH}
+               'BENCH': BENCH, 'NOTES': self.notes}
         if 'GLIBC_TUNABLES' in os.environ:
             env['GLIBC_TUNABLES'] = os.environ['GLIBC_TUNABLES']
         if conf:
@@ -59,6 +61,7 @@ class Place:
         for folder in (self.run, self.stats):
             shutil.rmtree(folder, ignore_errors=True)
             os.mkdir(folder)
+        open(self.notes, 'wb').close()
         out, err = os.path.join(self.root, 'out'), os.path.join(self.root, 'err')
         with open(out, 'wb') as stdout, open(err, 'wb') as stderr:
             child = subprocess.Popen(['/bin/sh', '-c', script], cwd=self.run, env=self.environment(group, conf),
@@ -206,9 +209,12 @@ def test(tap, place, name, script, group, modes):
     for mode in modes:
         wrong = differences(plain, place.execute(script, group, MODES[mode]))
         tally = accounting(place.stats, mode)
+        notes = contents(place.notes).decode(errors='replace').splitlines()
         if wrong and differences(plain, place.execute(script, group)):
             wrong.append('(two runs without the shim differ as well: the test itself is at fault)')
         tap.point(f'{name} [{mode}]', wrong + tally)
+        for line in notes:
+            print(f'#   noted: {line}')
     print(f'# {time.monotonic() - begun:.1f} s: {name}', flush=True)
 
 
