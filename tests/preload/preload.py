@@ -12,8 +12,9 @@ removes what differs by nature (times, process ids). It finds the input in $IN, 
 (bench/programs), and its group's file, which may be a program as well, in $GROUP; what it writes to $NOTES is printed and
 not compared. Its shell runs under the shim, too.
 
-Beyond the comparison, every process that ended by exit must have left statistics (census.c) that add up: created =
-in use + cached + victim + queued + set aside + dropped, no misuse, and the mode that was asked for. Output is TAP.
+Beyond the comparison, every process that ended by exit must have left statistics (census.c) without misuse, in the mode
+that was asked for, and where no other thread ran any more they must add up: created = in use + cached + victim + queued +
+set aside + dropped. Output is TAP.
 """
 import argparse
 import collections
@@ -129,8 +130,8 @@ def has_rseq():
         return False
 
 
-def wrong_in(stats, mode):
-    """What one process's statistics have against them."""
+def sums(stats):
+    """What must be equal where no thread works any more."""
     classes = stats['classes']
     dropped = sum(stats[name] for name in ('dropped_cap', 'dropped_budget', 'dropped_epoch'))
     held = sum(stats[name] for name in ('in_use', 'cached', 'victim', 'queued', 'set_aside'))
@@ -138,17 +139,30 @@ def wrong_in(stats, mode):
         ('from_backend = in_use + cached + victim + queued + set_aside + dropped',
          stats['from_backend'], held + dropped),
         ('in_use = acquired - released', stats['in_use'], stats['acquired'] - stats['released']),
-        ('misuse = 0', stats['misuse'], 0),
-        ('mode', stats['mode'], 'pass' if mode == 'pass' else 'pool'),
         ('from_backend = those of the classes + over_cap', stats['from_backend'],
          sum(row['from_backend'] for row in classes) + stats['over_cap']),
     ]
-    for name in ('cached', 'victim', 'queued'):
-        checks.append((f'{name} = those of the classes', stats[name], sum(row[name] for row in classes)))
+    return checks + [(f'{name} = those of the classes', stats[name], sum(row[name] for row in classes))
+                     for name in ('cached', 'victim', 'queued')]
+
+
+def at_rest(stats, name):
+    """Whether no thread worked while these were written; the file's name says what there was before (census.c)."""
+    before = name.rpartition('-busy-')[0]
+    over_cap = {'acquired': stats['over_cap'], 'released': stats['dropped_cap']}
+    return not before or all(int(number) == stats[key] == sum(row[key] for row in stats['classes']) + over_cap[key]
+                             for number, key in zip(before.split('-'), over_cap))
+
+
+def wrong_in(stats, mode, resting):
+    """What one process's statistics have against them."""
+    checks = [('misuse = 0', stats['misuse'], 0), ('mode', stats['mode'], 'pass' if mode == 'pass' else 'pool')]
     if mode != 'pass':
         checks.append(('percpu', stats['percpu'], 'rseq' if mode == 'rseq' and has_rseq() else 'fallback'))
+    if resting:
+        checks += sums(stats)
     wrong = [f'{what}: {ours} and {theirs}' for what, ours, theirs in checks if ours != theirs]
-    for row in classes:
+    for row in stats['classes'] if resting else ():
         if sum(row[name] for name in ('in_use', 'cached', 'victim', 'queued')) > row['from_backend']:
             wrong.append(f'more blocks than were created: {row}')
     return wrong
@@ -160,8 +174,8 @@ def accounting(folder, mode):
     for path in files:
         text = contents(path).decode(errors='replace')
         try:
-            stats = json.loads(text)
-            said += [f'accounting of {os.path.basename(path)}: {wrong}' for wrong in wrong_in(stats, mode)]
+            stats, name = json.loads(text), os.path.basename(path)
+            said += [f'accounting of {name}: {wrong}' for wrong in wrong_in(stats, mode, at_rest(stats, name))]
             served += stats['acquired']
         except (ValueError, KeyError) as error:
             said.append(f'{os.path.basename(path)} is no statistics: {error!r}, {text[:100]!r}')
