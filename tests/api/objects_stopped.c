@@ -4,7 +4,8 @@
  * commits), and the pool is destroyed meanwhile. Whatever it was at, each object ends once, and the pool's own memory goes.
  *
  * A stack takes 60 releases without a slow path, 300 ns, and signals are not that punctual: so there are many pools in a row,
- * and the signal meets one of them.
+ * and the signal meets one of them. It comes from a timer that the thread sets just before: one that another thread sends
+ * comes too late wherever that thread has to wait for its CPU.
  */
 #include "objects_common.h"
 
@@ -12,7 +13,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 TestSuite(objects_stopped, .timeout = 120);
 
@@ -20,7 +24,7 @@ enum { POOLS = 40, OBJECTS = 60, MET = 500, SIGNAL_NS = 30000 };
 
 static struct maker makers[POOLS];
 static struct thing *objects[POOLS][OBJECTS];
-static _Atomic unsigned begun, ready, stopped, go, done; /* rounds */
+static _Atomic unsigned begun, stopped, go, done; /* rounds */
 static _Atomic bool stop;
 
 /* It waits for the round that it was sent in. */
@@ -52,18 +56,21 @@ static void open_stacks(void)
 
 static void *release_all(void *unused)
 {
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
 	uint64_t random = 11;
+	timer_t timer;
 
+	event._sigev_un._tid = gettid();
 	t_pin(t_cpu(1));
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0)
+		abort();
 	for (unsigned round = 1;; round++) {
 		wait_until(&begun, round);
 		if (atomic_load(&stop))
 			return unused;
 		open_stacks();
-		const int64_t start = t_now_ns() + (int64_t)(t_random(&random) % SIGNAL_NS);
-		atomic_store(&ready, round);
-		while (t_now_ns() < start)
-			;
+		const struct itimerspec soon = { .it_value.tv_nsec = 1 + (long)(t_random(&random) % SIGNAL_NS) };
+		timer_settime(timer, 0, &soon, NULL);
 		for (int i = 0; i < POOLS * OBJECTS; i++)
 			bufpool_objects_release(makers[i / OBJECTS].pool, objects[i / OBJECTS][i % OBJECTS]);
 		atomic_store(&done, round);
@@ -116,8 +123,6 @@ static void stop_and_destroy(void)
 		for (int i = 0; i < POOLS; i++)
 			begin(&makers[i], objects[i]);
 		atomic_store(&begun, round);
-		wait_until(&ready, round);
-		pthread_kill(other, SIGUSR1);
 		wait_until(&stopped, round);
 		in_the_middle += destroy_all();
 		atomic_store(&go, round);
