@@ -4,7 +4,8 @@
 # guest.sh DIRECTORY [PART...]: whole machines under qemu's emulation, for what the one at hand does not have. Parts:
 #
 #	aarch64        the core's tests and the shim's where a kernel restarts the aarch64 sections; two CPUs
-#	instructions   user instructions of real programs under glibc, jemalloc and the shim; aarch64: qemu's x86 counts none
+#	instructions_aarch64, instructions_x86_64
+#	               user instructions of real programs under glibc, jemalloc and the shim
 #	x86_64         cgroup 2, CPUs that go and come, locked memory, overcommit_memory=2, huge pages, core files
 #	criu           dump and restore; for the tables over 1 TiB of addresses criu 3.17 wants 2 GiB of memory itself
 #	small          a machine with 112 MiB
@@ -41,6 +42,7 @@ step() {
 
 shared=base-files,dash,bash,mawk,sed,grep,findutils,diffutils,tar,gzip,coreutils,util-linux,mount,procps
 shared=$shared,busybox-static,kmod,libc-bin,libc6-dev,libjemalloc2,libjemalloc-dev,libcriterion-dev,jq,python3
+subjects=gcc,libxml2-utils,sqlite3,perl,git
 
 userland() { # ARCHITECTURE PACKAGES
 	tree=$out/$1
@@ -127,8 +129,10 @@ built() {
 		$(ninja -C "$dir" -t targets all | sed -n "s#^\(tests/\($suites\)/[^.:]*\(\.so\)\{0,1\}\): .*LINKER.*#\1#p")
 }
 
-worker() { # COMPILER TARGET: no compiler may know malloc
-	step "${2##*/}" "$1" -std=gnu2x -D_GNU_SOURCE -O2 -fno-builtin -I"$root/include" "$here/work.c" -o "$2" -lpthread
+workers() { # COMPILER DIRECTORY
+	# It may not know malloc.
+	step 'work' "$1" -std=gnu2x -D_GNU_SOURCE -O2 -fno-builtin -I"$root/include" "$here/work.c" -o "$2/work" -lpthread
+	step 'count' "$1" -std=gnu2x -D_GNU_SOURCE -O2 -static "$here/count.c" -o "$2/count"
 }
 
 # The core's assembly with delays inside.
@@ -196,27 +200,20 @@ results() {
 
 with_arm64() {
 	[ ! "${arm64-}" ] || return 0
-	userland arm64 linux-image-arm64,linux-perf,gcc,libxml2-utils,sqlite3,perl,git
+	userland arm64 "linux-image-arm64,$subjects"
 	jemalloc_4k
 	cross_file >"$out/arm64.cross"
-	built build-arm64 debugoptimized 'unit\|shim' --cross-file "$out/arm64.cross"
-	built build-arm64-release release none --cross-file "$out/arm64.cross"
-	injected "$out/build-arm64/tests/unit/unit-inject"
-	payload arm64 build-arm64 aarch64-linux-gnu-strip
-	payload arm64 build-arm64-release aarch64-linux-gnu-strip
 	scripts arm64
-	worker aarch64-linux-gnu-gcc "$out/arm64/guest/work"
+	workers aarch64-linux-gnu-gcc "$out/arm64/guest"
 	cp "$out/4k/libjemalloc.so.2" "$out/arm64/guest/"
 	arm64=yes
 }
 
 with_amd64() {
 	[ ! "${amd64-}" ] || return 0
-	userland amd64 linux-image-cloud-amd64,criu
-	built build-amd64 debugoptimized none
-	payload amd64 build-amd64 strip
+	userland amd64 "linux-image-cloud-amd64,criu,$subjects"
 	scripts amd64
-	worker gcc "$out/amd64/guest/work"
+	workers gcc "$out/amd64/guest"
 	amd64=yes
 }
 
@@ -226,42 +223,61 @@ settings() { # BUILD JEMALLOC
 
 part_aarch64() {
 	with_arm64
+	built build-arm64 debugoptimized 'unit\|shim' --cross-file "$out/arm64.cross"
+	injected "$out/build-arm64/tests/unit/unit-inject"
+	payload arm64 build-arm64 aarch64-linux-gnu-strip
 	run aarch64 arm64 2400 "$(settings build-arm64 /guest/libjemalloc.so.2)
 sh /guest/aarch64.sh" -m 2048 -smp 2
 }
 
-# One CPU and a clock that goes by instructions: without it qemu's counter does not count them.
-part_instructions() {
+# One CPU, for the counter's sake, and a clock that goes by instructions: epochs come as on a machine of 10^9 a second.
+counting() { # PART ARCHITECTURE SETTINGS
+	step 'count_plugin.so' gcc -std=gnu2x -O2 -fPIC -shared -fvisibility=hidden "$here/count_plugin.c" \
+		-o "$out/count_plugin.so"
+	rm -f "$out/counts" && mkfifo "$out/counts" || exit
+	run "$1" "$2" 2400 "$3
+sh /guest/instructions.sh" -m 2048 -smp 1 -icount shift=0,sleep=off -plugin "$out/count_plugin.so,to=$out/counts" \
+		-chardev "pipe,id=counts,path=$out/counts" -device virtio-serial-pci -device virtserialport,chardev=counts
+	rm -f "$out/counts"
+}
+
+part_instructions_aarch64() {
 	with_arm64
-	run instructions arm64 1200 "$(settings build-arm64-release /guest/libjemalloc.so.2)
-sh /guest/instructions.sh" -m 2048 -smp 1 \
-		-icount shift=0,sleep=off
+	built build-arm64-release release none --cross-file "$out/arm64.cross"
+	payload arm64 build-arm64-release aarch64-linux-gnu-strip
+	counting instructions_aarch64 arm64 "$(settings build-arm64-release /guest/libjemalloc.so.2)"
 }
 
 debian_jemalloc=/usr/lib/x86_64-linux-gnu/libjemalloc.so.2
 
-part_x86_64() {
+part_instructions_x86_64() {
 	with_amd64
-	run x86_64 amd64 1200 "$(settings build-amd64 "$debian_jemalloc")
-sh /guest/x86_64.sh" -m 2048 -smp 4
+	built build-amd64-release release none
+	payload amd64 build-amd64-release strip
+	counting instructions_x86_64 amd64 "$(settings build-amd64-release "$debian_jemalloc")"
 }
 
-part_criu() {
+# usual PART SECONDS ARGUMENTS QEMU_ARGUMENT...
+usual() {
 	with_amd64
-	run criu amd64 600 "$(settings build-amd64 "$debian_jemalloc")
-sh /guest/x86_64.sh criu" -m 6144 -smp 2
+	built build-amd64 debugoptimized none
+	payload amd64 build-amd64 strip
+	name=$1 limit=$2 arguments=$3
+	shift 3
+	run "$name" amd64 "$limit" "$(settings build-amd64 "$debian_jemalloc")
+sh /guest/x86_64.sh $arguments" "$@"
 }
 
-part_small() {
-	with_amd64
-	run small amd64 300 "$(settings build-amd64 "$debian_jemalloc")
-sh /guest/x86_64.sh small" -m 112 -smp 1
-}
+part_x86_64() { usual x86_64 1200 '' -m 2048 -smp 4; }
 
-[ $# -gt 0 ] || set -- aarch64 instructions x86_64 criu small
+part_criu() { usual criu 600 criu -m 6144 -smp 2; }
+
+part_small() { usual small 300 small -m 112 -smp 1; }
+
+[ $# -gt 0 ] || set -- aarch64 instructions_aarch64 instructions_x86_64 x86_64 criu small
 for chosen in "$@"; do
 	case $chosen in
-	aarch64 | instructions | x86_64 | criu | small) "part_$chosen" ;;
+	aarch64 | instructions_aarch64 | instructions_x86_64 | x86_64 | criu | small) "part_$chosen" ;;
 	*) die "there is no part $chosen" ;;
 	esac
 done
