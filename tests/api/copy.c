@@ -16,7 +16,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-TestSuite(copy, .timeout = 60);
+TestSuite(copy, .timeout = 120);
 
 enum { MOST = 1 << 20 };
 static unsigned char sent[MOST], received[MOST + 1];
@@ -350,6 +350,7 @@ static void expect_waiting(enum kind from, enum kind to)
 {
 	struct end in = end_to_read(from, true), out = end_to_write(to, true);
 	struct bufpool_copy c;
+	int r, fillings = 0;
 
 	end_nonblocking(&in, true);
 	end_nonblocking(&out, true);
@@ -362,9 +363,12 @@ static void expect_waiting(enum kind from, enum kind to)
 	cr_assert_eq(c.done, 10);
 	cr_assert_eq(c.poll.fd, -1);
 	cr_assert_eq(read(out.far, received, 10), 10);
-	fill_up(out.near);
-	cr_assert_eq(write(in.far, sent, 10), 10);
-	cr_assert_eq(bufpool_copy_step(&c), -EAGAIN);
+	do {
+		fill_up(out.near);
+		cr_assert_eq(write(in.far, sent, 10), 10);
+		r = bufpool_copy_step(&c);
+	} while (to == TCP_END && r == 0 && ++fillings < 100); /* on a busy machine it had room later still */
+	cr_assert_eq(r, -EAGAIN);
 	cr_assert(c.poll.fd == out.near && c.poll.events == POLLOUT, "%s to %s", kind_names[from], kind_names[to]);
 	bufpool_copy_end(&c);
 	end_close(&in);

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-TestSuite(copy_files, .timeout = 30);
+TestSuite(copy_files, .timeout = 60);
 
 enum { MOST = 1 << 20 };
 static unsigned char sent[MOST], received[MOST];
