@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STATUS_SKIP = 77, DEFAULT_TIMEOUT = 30 };
+enum { STATUS_SKIP = 77, DEFAULT_TIMEOUT = 60 };
 
 static struct t_test *first, **last = &first;
 static unsigned failures;

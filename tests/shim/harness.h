@@ -33,7 +33,7 @@ struct t_test {
 	void (*run)(void);
 	struct t_test *next;
 	unsigned flags;
-	unsigned timeout; /* seconds; 0: 30 */
+	unsigned timeout; /* seconds; 0: 60 */
 	const char *conf; /* key:value,... added to BUFPOOL_CONF for this test's process */
 	const char *env;  /* one more NAME=VALUE for it */
 };
