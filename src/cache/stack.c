@@ -170,17 +170,16 @@ static void reverse(void **slots, uint32_t n)
 }
 
 /* false: not done, there would have been more than `moves` to make. */
-static bool insert(void **slots, uint32_t n, uint32_t moves)
+static bool insert(void **slots, uint32_t n, ptrdiff_t moves)
 {
-	for (uint32_t i = 1; i < n; i++) {
-		void *p = slots[i];
-		uint32_t place = i;
-		for (; place > 0 && (uintptr_t)slots[place - 1] < (uintptr_t)p; place--)
-			slots[place] = slots[place - 1];
-		slots[place] = p;
-		if (i - place > moves)
+	for (void **next = slots + 1; next < slots + n; next++) {
+		void *p = *next, **place = next;
+		for (; place > slots && (uintptr_t)place[-1] < (uintptr_t)p; place--)
+			*place = place[-1];
+		*place = p;
+		moves -= next - place;
+		if (moves < 0)
 			return false;
-		moves -= i - place;
 	}
 	return true;
 }
@@ -197,9 +196,8 @@ static void spread(void **slots, uint32_t n)
 		least = (uintptr_t)from[i] < least ? (uintptr_t)from[i] : least;
 		most = (uintptr_t)from[i] > most ? (uintptr_t)from[i] : most;
 	}
-	int shift = 0;
-	while ((most - least) >> shift >= BP_MAGAZINE_SLOTS)
-		shift++;
+	/* Parts of 2^shift bytes: the least with which there are no more of them than slots. */
+	int shift = 1 + __builtin_clzl(BP_MAGAZINE_SLOTS) - __builtin_clzl((most - least) | BP_MAGAZINE_SLOTS);
 	for (uint32_t i = 0; i < n; i++)
 		place[((most - (uintptr_t)from[i]) >> shift) + 1]++;
 	for (uint32_t i = 1; i < BP_MAGAZINE_SLOTS; i++)
@@ -209,7 +207,7 @@ static void spread(void **slots, uint32_t n)
 }
 
 /* As programs release in order, or in the reverse of it, mostly: turned round where most go up, insertion does the rest with a
- * few moves. Where there is no order it would take 1 000 ns for a row; with the first step 450. */
+ * few moves. Where many go up and many down it would take 1 000 ns for a row; with the first step 430. */
 void bp_magazine_sort(uint32_t m)
 {
 	void **slots = rows[m];
@@ -220,10 +218,10 @@ void bp_magazine_sort(uint32_t m)
 		reverse(slots, n);
 		up = n - 1 - up;
 	}
-	if (up == 0 || insert(slots, n, 2 * n))
+	if (up == 0 || (up <= n / 8 && insert(slots, n, 2 * n)))
 		return;
 	spread(slots, n);
-	insert(slots, n, UINT32_MAX);
+	insert(slots, n, PTRDIFF_MAX);
 }
 
 static uint64_t head_of(uint64_t old, uint32_t top)

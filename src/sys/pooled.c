@@ -239,7 +239,8 @@ size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap 
 	if (got == 0 && !heap->whole)
 		got = fill_outside(out, class);
 	for (size_t i = 0; i < got; i++)
-		out[i] = note(out[i], class, false, heap);
+		if (i == 0 || page_of(out[i]) != page_of(out[i - 1])) /* what else lies in that page is noted with it */
+			out[i] = note(out[i], class, false, heap);
 	bp_backend_leave();
 	return got;
 }
