@@ -224,17 +224,23 @@ static void *from_cache(struct bp_pool *pool, int cpu, unsigned class)
 	return p;
 }
 
-static void *miss(struct bp_pool *pool, int cpu, unsigned class, bool zero)
+static void *cached(struct bp_pool *pool, int cpu, unsigned class)
 {
 	void *p = bp_percpu_mode() == BP_PERCPU_RSEQ ? NULL : from_cpu(pool, cpu, class);
 	if (p == NULL) {
 		bp_epoch_poll(pool, cpu, class);
 		p = from_cache(pool, cpu, class);
-		if (p == NULL) {
-			give_back(pool);
-			return bp_fill_one(pool, cpu, class, zero);
-		}
 	}
+	if (p == NULL)
+		give_back(pool);
+	return p;
+}
+
+static void *miss(struct bp_pool *pool, int cpu, unsigned class, bool zero)
+{
+	void *p = cached(pool, cpu, class);
+	if (p == NULL)
+		return bp_fill_one(pool, cpu, class, zero);
 	if (zero)
 		memset(p, 0, bp_class_size(class));
 	return p;
@@ -250,15 +256,7 @@ void *bp_pool_acquire_miss(struct bp_pool *pool, unsigned class, bool zero)
 
 void *bp_pool_acquire_cached(struct bp_pool *pool, unsigned class)
 {
-	int cpu = bp_percpu_enter(pool->slabs, bp_pool_epoch(pool));
-	void *p = bp_percpu_mode() == BP_PERCPU_RSEQ ? NULL : from_cpu(pool, cpu, class);
-	if (p == NULL) {
-		bp_epoch_poll(pool, cpu, class);
-		p = from_cache(pool, cpu, class);
-	}
-	if (p == NULL)
-		give_back(pool);
-	return p;
+	return cached(pool, bp_percpu_enter(pool->slabs, bp_pool_epoch(pool)), class);
 }
 
 void *bp_pool_acquire_unmarked(struct bp_pool *pool, unsigned class, void *p, bool zero)
@@ -335,17 +333,23 @@ static __attribute__((noinline, cold)) void *acquire_unpassed(struct bp_pool *po
 	return bp_watch_out(pool, acquire_unwatched(pool, n, zero), n, zero);
 }
 
+/* In the middle of a row. */
+static inline __attribute__((always_inline)) void *pass_quickly(struct bp_pool *pool, size_t n)
+{
+	void *p = bp_pass_malloc(n);
+	if (bp_unlikely(p == NULL))
+		return pass(pool, n, false);
+	bp_thread.passed++;
+	return p;
+}
+
 /* Where a class or everything passes through, this is its hit path: what it has to do beside jemalloc's malloc is a
  * compare and a count. */
 static __attribute__((noinline)) void *pass_or_miss(struct bp_pool *pool, size_t n, bool zero)
 {
 	if (n >= atomic_load_explicit(&pool->pass, memory_order_relaxed) || zero || bp_thread.passed + 1 >= BP_PASS_ROW)
 		return acquire_unpassed(pool, n, zero);
-	void *p = bp_pass_malloc(n);
-	if (bp_unlikely(p == NULL))
-		return pass(pool, n, false);
-	bp_thread.passed++;
-	return p;
+	return pass_quickly(pool, n);
 }
 
 void *bp_pool_acquire_other(struct bp_pool *pool, size_t n, bool zero)
@@ -372,9 +376,5 @@ void *bp_pool_acquire_unseated(struct bp_pool *pool, unsigned class, size_t n, b
 	if (bp_thread.rseq != &bp_rseq_none || n >= pool->unseated || zero || bp_thread.passed + 1 >= BP_PASS_ROW ||
 	    bp_unlikely(!atomic_load_explicit(&bp_range.incomplete, memory_order_relaxed)))
 		return miss_on_seat(pool, class, n, zero);
-	void *p = bp_pass_malloc(n);
-	if (bp_unlikely(p == NULL))
-		return pass(pool, n, false);
-	bp_thread.passed++;
-	return p;
+	return pass_quickly(pool, n);
 }
