@@ -15,21 +15,6 @@
 
 TestSuite(fork, .timeout = 150);
 
-/* Runs check in a child and returns its exit status, 1000 + signal where it died. */
-static int in_child(int (*check)(void))
-{
-	int status = 0;
-	pid_t pid = fork();
-
-	if (!pid) {
-		alarm(30);
-		_exit(check());
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
 static void *held[300];
 
 static int work_and_balance(void)
@@ -56,7 +41,7 @@ Test(fork, the_child_acquires_and_releases_at_once)
 
 	cr_assert_eq(t_owner_run(&o, 1000), 0);
 	for (int i = 0; i < 20; i++) {
-		const int failed = in_child(work_and_balance);
+		const int failed = t_in_child(work_and_balance);
 
 		cr_assert_eq(failed, 0, "child %d: %d", i, failed);
 	}
@@ -65,8 +50,8 @@ Test(fork, the_child_acquires_and_releases_at_once)
 
 Test(fork, before_first_use_too)
 {
-	cr_assert_eq(in_child(work_and_balance), 0);
-	cr_assert_eq(in_child(work_and_balance), 0);
+	cr_assert_eq(t_in_child(work_and_balance), 0);
+	cr_assert_eq(t_in_child(work_and_balance), 0);
 }
 
 static int new_blocks_are_new(void)
@@ -96,7 +81,7 @@ Test(fork, what_is_in_use_stays_in_use_on_both_sides)
 	cr_assert_eq(bufpool_acquire_many(held, T_COUNT(held), 1000), T_COUNT(held));
 	for (size_t k = 0; k < T_COUNT(held); k++)
 		t_fill(held[k], 1000, k);
-	cr_assert_eq(in_child(new_blocks_are_new), 0);
+	cr_assert_eq(t_in_child(new_blocks_are_new), 0);
 	for (size_t k = 0; k < T_COUNT(held); k++)
 		cr_assert(t_check(held[k], 1000, k), "the child's releases are none of the parent's");
 	bufpool_release_many(held, T_COUNT(held));
@@ -121,7 +106,7 @@ Test(fork, the_child_s_books_begin_as_the_parent_s)
 {
 	t_need_pool(1000);
 	cr_assert_eq(bufpool_acquire_many(held, T_COUNT(held), 1000), T_COUNT(held));
-	cr_assert_eq(in_child(counts_what_was_held), 0);
+	cr_assert_eq(t_in_child(counts_what_was_held), 0);
 	bufpool_release_many(held, T_COUNT(held));
 }
 
@@ -151,7 +136,7 @@ static void fork_beside_threads(int threads, int forks, int (*check)(void))
 		cr_assert_eq(pthread_create(&ids[i], NULL, churn, &owners[i]), 0);
 	}
 	for (int i = 0; i < forks && !failed; i++)
-		failed = in_child(check);
+		failed = t_in_child(check);
 	atomic_store(&stop, true);
 	for (int i = 0; i < threads; i++) {
 		void *wrong = NULL;
@@ -213,7 +198,7 @@ Test(fork, threads_in_the_child_beside_threads_in_the_parent)
 
 static int nested(void)
 {
-	const int inner = in_child(work_and_balance);
+	const int inner = t_in_child(work_and_balance);
 
 	return inner ? inner & 255 : work_and_balance();
 }

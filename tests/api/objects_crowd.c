@@ -201,20 +201,6 @@ Test(objects_crowd, S3_a_million_hand_overs_construct_a_few)
 
 static struct thing *some[200];
 
-static int in_child(int (*check)(void))
-{
-	int status = 0;
-	pid_t pid = fork();
-
-	if (!pid) {
-		alarm(20);
-		_exit(check());
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
 Test(objects_crowd, a_child_of_one_thread_has_everything)
 {
 	struct t_result r;
@@ -281,7 +267,7 @@ Test(objects_crowd, a_child_of_many_gets_none_of_theirs)
 	cr_assert_eq(pthread_create(&other, NULL, hold_some, NULL), 0);
 	pthread_barrier_wait(&barrier);
 	for (int i = 0; i < 5; i++)
-		cr_assert_eq(in_child(what_was_theirs_is_lost), 0);
+		cr_assert_eq(t_in_child(what_was_theirs_is_lost), 0);
 	atomic_store(&stop, true);
 	pthread_join(other, NULL);
 	cr_assert_eq(m.wrong, 0);
@@ -318,7 +304,7 @@ Test(objects_crowd, a_child_goes_on_whatever_the_others_were_at)
 		cr_assert_eq(pthread_create(&ids[i], NULL, crowd, (void *)i), 0);
 	cr_assert_eq(pthread_create(&ids[2], NULL, ticks, NULL), 0);
 	for (int i = 0; i < 100; i++)
-		cr_assert_eq(in_child(goes_on), 0);
+		cr_assert_eq(t_in_child(goes_on), 0);
 	atomic_store(&stop, true);
 	for (size_t i = 0; i < 3; i++)
 		pthread_join(ids[i], NULL);

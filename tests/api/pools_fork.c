@@ -18,20 +18,6 @@ enum { POOLS = 3, HELD = 120 };
 static struct bufpool *pools[POOLS];
 static struct { void *p; size_t n; } held[POOLS][HELD];
 
-static int in_child(int (*check)(void))
-{
-	int status = 0;
-	pid_t pid = fork();
-
-	if (!pid) {
-		alarm(20);
-		_exit(check());
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
 static void hold_some(void)
 {
 	static const size_t sizes[] = { 16, 100, 1024, 5000, 40000, 65536, 65537, 200000 };
@@ -173,7 +159,7 @@ Test(pools_fork, the_child_of_one_thread)
 	p_need_own_memory();
 	hold_some();
 	for (size_t i = 0; i < 5 * T_COUNT(checks); i++)
-		cr_assert_eq(in_child(checks[i % T_COUNT(checks)]), 0, "child %zu", i);
+		cr_assert_eq(t_in_child(checks[i % T_COUNT(checks)]), 0, "child %zu", i);
 	release_all();
 }
 
@@ -247,7 +233,7 @@ static void fork_beside(int threads, int forks)
 	for (int i = 0; i < threads; i++)
 		cr_assert_eq(pthread_create(&ids[i], NULL, churn, (void *)(uintptr_t)(i + 1)), 0);
 	for (int i = 0; i < forks && !failed; i++)
-		failed = in_child(checks_beside[(size_t)i % T_COUNT(checks_beside)]);
+		failed = t_in_child(checks_beside[(size_t)i % T_COUNT(checks_beside)]);
 	atomic_store(&stop, true);
 	for (int i = 0; i < threads; i++) {
 		void *one = NULL;
@@ -278,7 +264,7 @@ static int generations(void)
 	for (int i = 0; i < POOLS; i++)
 		if (!use(pools[i]))
 			return 1;
-	return in_child(use_all_beside) & 255;
+	return t_in_child(use_all_beside) & 255;
 }
 
 Test(pools_fork, the_child_s_child)
@@ -289,7 +275,7 @@ Test(pools_fork, the_child_s_child)
 	hold_some();
 	cr_assert_eq(pthread_create(&thread, NULL, churn, (void *)7), 0);
 	for (int i = 0; i < 12; i++)
-		cr_assert_eq(in_child(generations), 0, "child %d", i);
+		cr_assert_eq(t_in_child(generations), 0, "child %d", i);
 	atomic_store(&stop, true);
 	pthread_join(thread, NULL);
 	release_all();

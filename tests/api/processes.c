@@ -91,34 +91,54 @@ static void finish(struct t_result *r, pid_t pid, int fd)
 	close(fd);
 }
 
-void t_child(struct t_result *r, void (*run)(void *shared), void *shared)
+/* A child whose standard error is a pipe. 0 in it; else r is filled when it has ended. */
+static pid_t fork_watched(struct t_result *r)
 {
+	const struct rlimit none = { 0, 0 };
 	int ends[2];
 	pid_t pid;
 
 	memset(r, 0, sizeof(*r));
 	r->status = -1;
 	if (pipe2(ends, O_CLOEXEC))
-		return;
+		return -1;
 	fflush(NULL);
 	pid = fork();
 	if (!pid) {
-		const struct rlimit none = { 0, 0 };
-
 		setrlimit(RLIMIT_CORE, &none);
-		signal(SIGABRT, SIG_DFL);
-		signal(SIGSEGV, SIG_DFL);
-		signal(SIGBUS, SIG_DFL);
 		dup2(ends[1], STDERR_FILENO);
-		close(ends[1]);
-		run(shared);
-		_exit(0);
 	}
 	close(ends[1]);
 	if (pid > 0)
 		finish(r, pid, ends[0]);
 	else
 		close(ends[0]);
+	return pid;
+}
+
+void t_child(struct t_result *r, void (*run)(void *shared), void *shared)
+{
+	if (fork_watched(r))
+		return;
+	signal(SIGABRT, SIG_DFL);
+	signal(SIGSEGV, SIG_DFL);
+	signal(SIGBUS, SIG_DFL);
+	run(shared);
+	_exit(0);
+}
+
+int t_in_child(int (*check)(void))
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		alarm(30);
+		_exit(check());
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
 /* BUFPOOL_CONF of this process (the suite may run in another mode) and conf behind it: the last value counts. */
@@ -135,32 +155,16 @@ static void add_conf(const char *conf)
 
 void t_program(struct t_result *r, const char *const *argv, const char *conf, size_t address_space)
 {
-	int ends[2];
-	pid_t pid;
+	const struct rlimit space = { address_space, address_space };
 
-	memset(r, 0, sizeof(*r));
-	r->status = -1;
-	if (pipe2(ends, O_CLOEXEC))
+	if (fork_watched(r))
 		return;
-	fflush(NULL);
-	pid = fork();
-	if (!pid) {
-		const struct rlimit none = { 0, 0 }, space = { address_space, address_space };
-
-		setrlimit(RLIMIT_CORE, &none);
-		add_conf(conf);
-		dup2(ends[1], STDOUT_FILENO);
-		dup2(ends[1], STDERR_FILENO);
-		if (address_space)
-			setrlimit(RLIMIT_AS, &space);
-		execvp(argv[0], (char *const *)argv);
-		_exit(127);
-	}
-	close(ends[1]);
-	if (pid > 0)
-		finish(r, pid, ends[0]);
-	else
-		close(ends[0]);
+	add_conf(conf);
+	dup2(STDERR_FILENO, STDOUT_FILENO);
+	if (address_space)
+		setrlimit(RLIMIT_AS, &space);
+	execvp(argv[0], (char *const *)argv);
+	_exit(127);
 }
 
 void t_helper(struct t_result *r, const char *command, const char *argument, const char *conf)

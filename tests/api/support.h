@@ -72,6 +72,8 @@ struct t_result {
 };
 /* Runs run(shared) in a forked child whose standard error is text. shared is memory that both see. */
 void t_child(struct t_result *r, void (*run)(void *shared), void *shared);
+/* The exit status of check in a forked child that has 30 s; 1000 + signal where it died, -1: there is none. */
+int t_in_child(int (*check)(void));
 void *t_shared(size_t n);
 /* Starts a program with `conf` added to BUFPOOL_CONF and, if not 0, RLIMIT_AS; text is its stdout and stderr. */
 void t_program(struct t_result *r, const char *const *argv, const char *conf, size_t address_space);

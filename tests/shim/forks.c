@@ -109,19 +109,6 @@ static void drop(struct live *live)
 		free(live[i].p);
 }
 
-static bool exits_with(pid_t pid, int expected)
-{
-	int status = -1;
-
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFSIGNALED(status))
-		t_note("child killed by signal %d", WTERMSIG(status));
-	else if (WEXITSTATUS(status) != expected)
-		t_note("child ended with status %d", WEXITSTATUS(status));
-	return WIFEXITED(status) && WEXITSTATUS(status) == expected;
-}
-
 /* In the child of thread number `self`: everything that was out at the fork is somebody's, whose copy is not whole only
  * where that thread was in the middle of writing it; what is handed out now must not be any of it. */
 static int works(const struct live *live, uint64_t mark)
@@ -197,7 +184,7 @@ static void *fork_and_allocate(void *arg)
 		CHECK(churn(live, mark, 300));
 		if ((pid = fork()) == 0)
 			_exit(child(live, mark, i % 4 == 0));
-		CHECK(pid > 0 && exits_with(pid, 0));
+		CHECK(pid > 0 && t_exits_with(pid, 0));
 	}
 	drop(live);
 	free(live);
@@ -290,7 +277,7 @@ static void daemonise_and(int (*work)(void))
 		_exit(0);
 	}
 	close(pipes[1]);
-	CHECK(exits_with(pid, 0));
+	CHECK(t_exits_with(pid, 0));
 	CHECK(read(pipes[0], &answer, sizeof(answer)) == sizeof(answer));
 	CHECK(answer == 0);
 	if (answer)
@@ -354,7 +341,7 @@ TEST(forks_beside_the_helper, T_POOL, .conf = "background:true,epoch_ms:10", .ti
 		CHECK(churn(live, 99, 500));
 		if ((pid = fork()) == 0)
 			_exit(all_whole(live, 99) && churn(live, 99, 2000) ? 0 : 1);
-		CHECK(pid > 0 && exits_with(pid, 0));
+		CHECK(pid > 0 && t_exits_with(pid, 0));
 	}
 	t_note("%d forks", forks);
 	drop(live);

@@ -139,6 +139,34 @@ int t_child(char *text, size_t size, void (*fn)(void *arg), void *arg)
 	return status;
 }
 
+bool t_exits_with(pid_t pid, int expected)
+{
+	int status = -1;
+
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFSIGNALED(status))
+		t_note("child killed by signal %d", WTERMSIG(status));
+	else if (WEXITSTATUS(status) != expected)
+		t_note("child ended with status %d", WEXITSTATUS(status));
+	return WIFEXITED(status) && WEXITSTATUS(status) == expected;
+}
+
+struct bufpool_stats t_adds_up(void)
+{
+	struct bufpool_stats s = {.size = sizeof(s)};
+
+	if (!t_pooling())
+		return s;
+	int (*get)(struct bufpool_stats *, struct bufpool *) = t_shim_symbol("bufpool_stats_get");
+	CHECK(get(&s, NULL) == 0);
+	CHECK(s.from_backend == s.in_use + s.cached + s.victim + s.queued + s.set_aside + s.dropped_cap +
+		s.dropped_budget + s.dropped_epoch);
+	CHECK(s.acquired - s.released == s.in_use);
+	CHECK(s.misuse == 0 && s.set_aside == 0);
+	return s;
+}
+
 size_t t_resident(void)
 {
 	char text[128] = "";

@@ -15,9 +15,11 @@
 #ifndef SHIM_HARNESS_H
 #define SHIM_HARNESS_H
 
+#include <bufpool/bufpool.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -58,6 +60,10 @@ void *t_shim_symbol(const char *name);
 bool t_is_filled(const void *p, int c, size_t n);
 /* Runs fn(arg) in a child of fork with its standard error in text; its wait status. */
 int t_child(char *text, size_t size, void (*fn)(void *arg), void *arg);
+/* Waits for it; says so where it ends otherwise. */
+bool t_exits_with(pid_t pid, int expected);
+/* Holds the statistics against their identity, no misuse among them; all 0 where there is no pool. */
+struct bufpool_stats t_adds_up(void);
 size_t t_resident(void); /* bytes */
 double t_now(void);      /* seconds */
 

@@ -107,19 +107,6 @@ static void uses(size_t bytes)
 	}
 }
 
-static void adds_up(void)
-{
-	struct bufpool_stats s = {.size = sizeof(s)};
-
-	if (!t_pooling())
-		return;
-	int (*get)(struct bufpool_stats *, struct bufpool *) = t_shim_symbol("bufpool_stats_get");
-	CHECK(get(&s, NULL) == 0);
-	CHECK(s.from_backend == s.in_use + s.cached + s.victim + s.queued + s.set_aside + s.dropped_cap +
-		s.dropped_budget + s.dropped_epoch);
-	CHECK(s.misuse == 0 && s.set_aside == 0);
-}
-
 static const rlim_t little[] = {1, 4, 8, 16, 32, 48}, enough[] = {64, 1024};
 
 /* From too little for the program itself to what would do for a small pool. */
@@ -135,7 +122,7 @@ TEST(where_little_may_be_locked_there_is_memory_all_the_same, T_SHIM)
 	result = mlockall(MCL_CURRENT | MCL_FUTURE);
 	CHECK(result == 0 || (result == -1 && errno == ENOMEM && status_kib("VmLck:") == 0));
 	uses(result == 0 ? 4 * MIB : 16 * MIB);
-	adds_up();
+	t_adds_up();
 	CHECK(!t_pooling() || t_pooled(65536));
 }
 
@@ -169,6 +156,6 @@ TEST(where_enough_may_be_locked_it_is, T_SHIM)
 	CHECK(status_kib("VmLck:") > 0);
 	uses(16 * MIB);
 	uses(16 * MIB);
-	adds_up();
+	t_adds_up();
 	CHECK(!t_pooling() || t_pooled(65536));
 }

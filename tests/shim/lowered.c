@@ -56,20 +56,6 @@ static bool is_as_it_was(void)
 	return true;
 }
 
-static void adds_up(void)
-{
-	struct bufpool_stats s = {.size = sizeof(s)};
-
-	if (!t_pooling())
-		return;
-	int (*get)(struct bufpool_stats *, struct bufpool *) = t_shim_symbol("bufpool_stats_get");
-	CHECK(get(&s, NULL) == 0);
-	CHECK(s.from_backend == s.in_use + s.cached + s.victim + s.queued + s.set_aside + s.dropped_cap +
-		s.dropped_budget + s.dropped_epoch);
-	CHECK(s.acquired - s.released == s.in_use);
-	CHECK(s.misuse == 0 && s.set_aside == 0);
-}
-
 static size_t address_space(void)
 {
 	char text[64] = "";
@@ -177,7 +163,7 @@ static void all_of_it_works(size_t limit)
 	CHECK(is_as_it_was());
 	for (size_t i = 0; i < KEPT; i++)
 		free(kept[i]);
-	adds_up();
+	t_adds_up();
 }
 
 /* ---- the ways ---- */
@@ -337,7 +323,7 @@ TEST(while_threads_grow, .timeout = 120)
 
 		CHECK(pthread_join(thread[i], &result) == 0 && result == &kept[i]);
 	}
-	adds_up();
+	t_adds_up();
 	NEED(fill());
 	all_of_it_works(1024 * MIB);
 }

@@ -84,17 +84,6 @@ static bool held_is_good_and_freed(void)
 	return good;
 }
 
-static bool exits_with(pid_t pid, int expected)
-{
-	int status = -1;
-
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFSIGNALED(status))
-		t_note("child killed by signal %d", WTERMSIG(status));
-	return WIFEXITED(status) && WEXITSTATUS(status) == expected;
-}
-
 static void *in_child(void *arg)
 {
 	return churn((unsigned)(uintptr_t)arg, 500) ? arg : NULL;
@@ -119,7 +108,7 @@ static int child(unsigned seed)
 		return 4;
 	if (!(pid = fork()))
 		_exit(churn(seed + 2, 500) ? 0 : 1);
-	if (!exits_with(pid, 0))
+	if (!t_exits_with(pid, 0))
 		return 5;
 	malloc_trim(0);
 	return churn(seed + 3, 500) ? 0 : 6;
@@ -133,7 +122,7 @@ TEST(fork_while_threads_allocate, .timeout = 60)
 
 		if (!pid)
 			_exit(child(i));
-		CHECK(pid > 0 && exits_with(pid, 0));
+		CHECK(pid > 0 && t_exits_with(pid, 0));
 		CHECK(churn(i, 200));
 	}
 	end();
@@ -147,7 +136,7 @@ static void *fork_on(void *arg)
 
 		if (!pid)
 			_exit(child(i));
-		CHECK(pid > 0 && exits_with(pid, 0));
+		CHECK(pid > 0 && t_exits_with(pid, 0));
 	}
 	return arg;
 }
@@ -174,11 +163,11 @@ TEST(fork_of_fork_of_fork)
 		if (!churn(depth, 1000))
 			_exit(1);
 		if ((pid = fork()))
-			_exit(pid > 0 && exits_with(pid, 0) ? 0 : 1);
+			_exit(pid > 0 && t_exits_with(pid, 0) ? 0 : 1);
 	}
 	if (!pid)
 		_exit(0);
-	CHECK(pid > 0 && exits_with(pid, 0));
+	CHECK(pid > 0 && t_exits_with(pid, 0));
 }
 
 /* atfork handlers of the program may allocate, on every side. */
@@ -207,7 +196,7 @@ TEST(atfork_handlers_allocate)
 
 		if (!pid)
 			_exit(churn(3, 100) && handlers_run == i * 2 + 2 ? 0 : 1);
-		CHECK(pid > 0 && exits_with(pid, 0));
+		CHECK(pid > 0 && t_exits_with(pid, 0));
 	}
 	CHECK(handlers_run == 80);
 	end();
@@ -224,7 +213,7 @@ TEST(posix_spawn_while_threads_allocate)
 
 		posix_spawn_file_actions_init(&actions);
 		posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", 0, 0);
-		CHECK(posix_spawn(&pid, "/bin/sh", &actions, NULL, arguments, environ) == 0 && exits_with(pid, 7));
+		CHECK(posix_spawn(&pid, "/bin/sh", &actions, NULL, arguments, environ) == 0 && t_exits_with(pid, 7));
 		CHECK(posix_spawnp(&pid, "no-such-program-at-all", NULL, NULL, arguments, environ) == ENOENT);
 		posix_spawn_file_actions_destroy(&actions);
 	}

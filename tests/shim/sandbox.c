@@ -122,21 +122,6 @@ static bool goes_on(char **p)
 	return good;
 }
 
-static struct bufpool_stats adds_up(void)
-{
-	struct bufpool_stats s = {.size = sizeof(s)};
-
-	if (!t_pooling())
-		return s;
-	int (*get)(struct bufpool_stats *, struct bufpool *) = t_shim_symbol("bufpool_stats_get");
-	CHECK(get(&s, NULL) == 0);
-	CHECK(s.from_backend == s.in_use + s.cached + s.victim + s.queued + s.set_aside + s.dropped_cap +
-		s.dropped_budget + s.dropped_epoch);
-	CHECK(s.acquired - s.released == s.in_use);
-	CHECK(s.misuse == 0 && s.set_aside == 0);
-	return s;
-}
-
 static void enter(bool (*way)(void))
 {
 	NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
@@ -161,7 +146,7 @@ static void goes_on_in_a_sandbox(bool (*way)(void))
 		CHECK(t_is_filled(kept[i], (int)(i & 0xff), i * 41));
 		free(kept[i]);
 	}
-	adds_up();
+	t_adds_up();
 }
 
 TEST(sandbox_by_prctl, EPOCHS)
@@ -228,7 +213,7 @@ TEST(threads_that_start_in_the_sandbox, EPOCHS)
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	enter(by_prctl);
 	threads(works, nap_for_four_epochs);
-	adds_up();
+	t_adds_up();
 }
 
 static void enter_with_all(void)
@@ -244,7 +229,7 @@ static void threads_are_locked_in(void *arg)
 {
 	use_both();
 	threads(works_on_one_cpu, enter_with_all);
-	adds_up();
+	t_adds_up();
 	(void)arg;
 }
 
@@ -253,15 +238,18 @@ TEST(threads_that_are_locked_in, .conf = "epoch_ms:10", .timeout = 60)
 {
 	char text[512];
 
-	for (int i = 0; i < 30 && !t_failures(); i++)
+	for (int i = 0; i < 30 && !t_failures(); i++) {
 		CHECK(t_child(text, sizeof(text), threads_are_locked_in, NULL) == 0);
+		if (t_failures())
+			t_note("%s", text);
+	}
 }
 
 /* ---- who stays free ---- */
 
 static size_t cached(void)
 {
-	struct bufpool_stats s = adds_up();
+	struct bufpool_stats s = t_adds_up();
 
 	return s.cached_bytes;
 }

@@ -75,17 +75,6 @@ static __attribute__((noinline)) pid_t vfork_and(int (*child)(unsigned), unsigne
 	return pid;
 }
 
-static bool exits_with(pid_t pid, int expected)
-{
-	int status = -1;
-
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFSIGNALED(status))
-		t_note("child killed by signal %d", WTERMSIG(status));
-	return WIFEXITED(status) && WEXITSTATUS(status) == expected;
-}
-
 static int allocate_in_child(unsigned seed)
 {
 	bool good = churn((seed + 100) * 0x9e3779b97f4a7c15u, 4000);
@@ -105,7 +94,7 @@ TEST(vfork_children_allocate_beside_threads, .timeout = 60)
 	for (; t_now() < end && t_failures() < 5; times++) {
 		pid_t pid = vfork_and(allocate_in_child, times);
 
-		CHECK(pid > 0 && exits_with(pid, 0));
+		CHECK(pid > 0 && t_exits_with(pid, 0));
 		CHECK(churn(times + 7, 50)); /* the parent's own next calls */
 	}
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
@@ -119,7 +108,7 @@ static void *vfork_on(void *arg)
 	for (unsigned i = 0; i < 100 && t_failures() < 5; i++) {
 		pid_t pid = vfork_and(allocate_in_child, i + 1000 * (unsigned)(uintptr_t)arg);
 
-		CHECK(pid > 0 && exits_with(pid, 0));
+		CHECK(pid > 0 && t_exits_with(pid, 0));
 	}
 	return NULL;
 }
@@ -149,7 +138,7 @@ TEST(vfork_child_leaves_a_block)
 {
 	for (unsigned n = 1; n < 100000; n = n * 2 + 1) {
 		left_behind = NULL;
-		CHECK(exits_with(vfork_and(leave_a_block, n), 0));
+		CHECK(t_exits_with(vfork_and(leave_a_block, n), 0));
 		NEED(left_behind); /* NULL where vfork does not share memory */
 		CHECK(t_is_filled(left_behind, 0x3c, n));
 		CHECK(malloc_usable_size(left_behind) >= n);
@@ -172,7 +161,7 @@ TEST(vfork_shares_memory_and_suspends_the_parent)
 	CHECK(pid > 0);
 	CHECK(shared_with_child == 4711); /* before any wait */
 	CHECK(t_now() - start >= 0.055);
-	CHECK(exits_with(pid, 9));
+	CHECK(t_exits_with(pid, 9));
 }
 
 static int exec_missing(unsigned arg)
@@ -194,9 +183,9 @@ TEST(vfork_and_exec)
 {
 	for (unsigned i = 0; i < 20; i++) {
 		shared_with_child = 0;
-		CHECK(exits_with(vfork_and(exec_missing, 0), 127));
+		CHECK(t_exits_with(vfork_and(exec_missing, 0), 127));
 		CHECK(shared_with_child == ENOENT);
-		CHECK(exits_with(vfork_and(exec_shell, i * 100), 5));
+		CHECK(t_exits_with(vfork_and(exec_shell, i * 100), 5));
 		CHECK(churn(i + 1, 1000));
 	}
 }
@@ -204,16 +193,16 @@ TEST(vfork_and_exec)
 /* fork and threads still work after a vfork, in parent and child. */
 TEST(fork_after_vfork)
 {
-	CHECK(exits_with(vfork_and(allocate_in_child, 1), 0));
+	CHECK(t_exits_with(vfork_and(allocate_in_child, 1), 0));
 	for (int i = 0; i < 10; i++) {
 		pid_t pid = fork();
 
 		if (!pid) {
-			if (!exits_with(vfork_and(allocate_in_child, 2), 0))
+			if (!t_exits_with(vfork_and(allocate_in_child, 2), 0))
 				_exit(1);
 			_exit(churn(3, 5000) ? 0 : 2);
 		}
-		CHECK(pid > 0 && exits_with(pid, 0));
+		CHECK(pid > 0 && t_exits_with(pid, 0));
 		CHECK(churn(4, 1000));
 	}
 }
