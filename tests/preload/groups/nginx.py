@@ -35,6 +35,12 @@ class Connection(http.client.HTTPConnection):
         self.sock.connect(SOCKET)
 
 
+def listens():
+    """The socket's file is there before anybody listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(SOCKET) == 0
+
+
 def fetch(path, headers):
     connection = Connection()
     connection.request('GET', path, headers=headers)
@@ -51,7 +57,7 @@ def main():
         conf.write(CONF % ('user root;' if os.getuid() == 0 else '', os.path.join(here, SOCKET), folder, folder))
     server = subprocess.Popen(['nginx', '-p', here, '-c', 'nginx.conf', '-e', 'error.log'])
     until = time.monotonic() + 20
-    while not os.path.exists(SOCKET) and time.monotonic() < until:
+    while not listens() and time.monotonic() < until:
         time.sleep(0.02)
     answers = {}
 
