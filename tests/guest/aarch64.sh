@@ -36,9 +36,10 @@ program() {
 echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
 check 'restartable sequences serve on this kernel' says 'mode=pool percpu=rseq' as shim work facts
 check 'a storm of six threads' as shim work storm 6 10
-[ $# -gt 0 ] || set -- percpu inject fallback stack level range backend os acquire release block epoch giveback \
-	account misuse pool objects start vfork family aligned info libc early threads process forks cxx ends engine \
-	jemalloc_api misuse.shim sandbox storms
+[ $# -gt 0 ] || set -- percpu percpu_taking percpu_same inject fallback seats seats_threads stack level range bump \
+	backend pooled large os policy sizing acquire release block epoch giveback limits account misuse pool objects leaks \
+	start vfork family aligned info libc early threads process forks cxx ends engine jemalloc_api misuse.shim \
+	leaks.shim sandbox storms
 for name in "$@"; do
 	if [ "$name" = pool ]; then # it pretends to have one thread, and glibc here goes by that where Criterion has two
 		program 'unit pool' 300 "$tests/unit/unit-pool" --tap -j1 \

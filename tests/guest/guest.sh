@@ -121,6 +121,7 @@ built() {
 	name=$1 type=$2 suites=$3
 	dir=$out/$1
 	shift 3
+	grep -qs "\"source\": \"$root\"" "$dir/meson-info/meson-info.json" || rm -rf "$dir" # another tree's
 	[ -f "$dir/build.ninja" ] ||
 		step "$name: meson" meson setup "$dir" "$root" --buildtype="$type" -Dtests=enabled -Dbench=false "$@"
 	# shellcheck disable=SC2046 # a list of words
