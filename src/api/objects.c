@@ -366,13 +366,25 @@ int bufpool_objects_create(struct bufpool_objects **out, const struct bufpool_ob
 	return 0;
 }
 
+/* No hit on a CPU's stack. In the portable mode it may be one on the thread's seat. Releases are visits there: nobody can make an
+ * operation on a seat begin anew, so that one which a signal has stopped would be missed at the pool's end. */
+static __attribute__((noinline)) void *acquire_aside(struct bufpool_objects *o, struct bp_slabs *s, bool make)
+{
+	void *obj;
+	/* The limit is 0 where everything passes through. */
+	if (s != NULL && atomic_load_explicit(&bp_default_pool.seat_limit, memory_order_relaxed) != 0 &&
+	    bp_seat_pop(&obj, s->base, class_of_all()))
+		return obj;
+	return acquire_slow(o, make);
+}
+
 static inline __attribute__((always_inline)) void *acquire(struct bufpool_objects *o, bool make)
 {
 	struct bp_slabs *s = atomic_load_explicit(&o->hits, memory_order_acquire);
 	void *obj = bp_percpu_nothing;
 	if (bp_likely(s != NULL))
 		obj = bp_rseq_pop(s->base, class_of_all());
-	return bp_likely(obj != bp_percpu_nothing) ? obj : acquire_slow(o, make);
+	return bp_likely(obj != bp_percpu_nothing) ? obj : acquire_aside(o, s, make);
 }
 
 void *bufpool_objects_acquire(struct bufpool_objects *o)
