@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "cache/giveback.h"
@@ -142,14 +143,22 @@ Test(epoch, one_thread_wins_the_boundary)
 	cr_assert_eq(bp_pool_epoch(U_POOL), epoch + 1);
 }
 
-enum { ROUNDS = 3000 };
+enum { ROUNDS = 20000, SPREAD = 1024 };
 static _Atomic unsigned begun, ended;
+
+/* Two threads on one CPU would look for each other in vain for a time slice. */
+static void wait_until(_Atomic unsigned *reached, unsigned round)
+{
+	for (unsigned spin = 0; atomic_load(reached) < round; spin++)
+		if (spin > 10000)
+			sched_yield();
+}
 
 static void *poll_in_rounds(void *unused)
 {
+	u_pin(u_cpu(0));
 	for (unsigned round = 1; round <= ROUNDS; round++) {
-		while (atomic_load(&begun) < round)
-			;
+		wait_until(&begun, round);
 		bp_epoch_poll(U_POOL, -1, 0);
 		atomic_fetch_add(&ended, 1);
 	}
@@ -167,9 +176,10 @@ Test(epoch, of_two_that_come_at_once_one_ends_it, .timeout = 60)
 		uint32_t epoch = bp_pool_epoch(U_POOL);
 		atomic_store(&U_POOL->deadline, 0);
 		atomic_store(&begun, round);
+		for (unsigned spin = round % SPREAD; spin > 0; spin--) /* the other one hears of it a little later */
+			__asm__ volatile("");
 		bp_epoch_poll(U_POOL, -1, 0);
-		while (atomic_load(&ended) < round)
-			;
+		wait_until(&ended, round);
 		cr_assert_eq(bp_pool_epoch(U_POOL), epoch + 1, "round %u", round);
 	}
 	pthread_join(id, NULL);
