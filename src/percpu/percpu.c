@@ -34,7 +34,7 @@ __thread struct bp_thread bp_thread __attribute__((tls_model("initial-exec"))) =
 static enum bp_percpu_mode mode;
 static uint32_t bottoms[BP_CLASS_COUNT];
 
-enum { CONFINE_MS = 100 }; /* for a taker: what takes longer is this thread, below a signal handler */
+enum { CONFINE_MS = 1000 }; /* for a taker, which may have lost its CPU: what takes longer is this thread, below a signal handler */
 
 unsigned bp_percpu_slots(unsigned class)
 {
@@ -45,7 +45,7 @@ unsigned bp_percpu_slots(unsigned class)
 /* The slots follow the slab's first page. Between the stacks of two classes lie 64 bytes, so that the bottoms of all
  * classes, the lines used most, do not fall into one set of the L1 cache. The last word of that is read by prefetches.
  *
- * Blocks with pages of their own begin at multiples of 256 in a page (sys/backend.c). Their stacks begin 128 beside one: a slot
+ * Blocks with pages of their own begin at multiples of 256 in a page (sys/range.h). Their stacks begin 128 beside one: a slot
  * and a block whose addresses end in the same 12 bits are taken for each other, and a pair then costs 11 to 18 ns. */
 static void lay_out(void)
 {

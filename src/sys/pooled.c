@@ -26,7 +26,6 @@
 #include "sys/range.h"
 
 enum {
-	COLOUR_STEP = 256,
 	SINGLES = 1024, /* blocks fetched one by one at which the explicit tcache pays: 100 us, and 17 ns less for each */
 };
 
@@ -53,7 +52,7 @@ void bp_pooled_start(bool is_plain)
  * free for the tag. */
 static size_t colour_of(const void *page)
 {
-	return (size_t)((uint32_t)((uintptr_t)page >> BP_PAGE_SHIFT) * 2654435769u >> 28) * COLOUR_STEP;
+	return (size_t)((uint32_t)((uintptr_t)page >> BP_PAGE_SHIFT) * 2654435769u >> 28) * BP_COLOUR_STEP;
 }
 
 /* What jemalloc knows the block by. */
@@ -80,7 +79,7 @@ static void *note(void *p, unsigned class, bool aligned, const struct bp_heap *h
 
 bool bp_backend_aligns(unsigned class, size_t alignment)
 {
-	return alignment <= COLOUR_STEP || bp_class_size(class) <= BP_SMALL_MAX || !has_spare_page;
+	return alignment <= BP_COLOUR_STEP || bp_class_size(class) <= BP_SMALL_MAX || !has_spare_page;
 }
 
 static int alignment_flag(unsigned class)

@@ -27,7 +27,10 @@
 #include "size_classes.h"
 #include "sys/os.h"
 
+enum { BP_COLOUR_STEP = 256 }; /* blocks with pages of their own begin at multiples of it in their first page */
+
 struct bp_range {
+	char beside[BP_LINE];      /* each pair reads what follows: so it shares no set of the L1 cache with their beginnings */
 	char *base;
 	_Atomic size_t used;       /* bytes from base that are committed, table included; release by the grower, relaxed
 	                            * by readers: whoever has a block already synchronised with its grower */
@@ -38,7 +41,7 @@ struct bp_range {
 	_Atomic bool incomplete;   /* some blocks came from outside the range: no range, or it was full */
 };
 
-extern struct bp_range bp_range BP_HIDDEN __attribute__((aligned(BP_LINE)));
+extern struct bp_range bp_range BP_HIDDEN __attribute__((aligned(BP_COLOUR_STEP)));
 
 /* Reserves as much as the process's limits allow, at most `wish` bytes. huge: ask for huge pages for growth. false:
  * nothing could be had; the backend then works without a range. */
