@@ -10,8 +10,8 @@
  *     of the section before.
  *   - Nor are stores: the committing store is stlr, so that who reads the word sees the slots below it.
  *   - A conditional branch reaches 1 MiB, which is not sure to lead to another section of a large program. So nothing
- *     but the abort handler is out of line: each section sets its result to "not here" where it begins (and begins
- *     again), and where there is nothing to do it branches to its own end.
+ *     but the abort handler is out of line: each section with a result sets it to "not here" where it begins (and
+ *     begins again), and where there is nothing to do it branches to its own end.
  *
  * x9 to x15 are the sections' own; x16 and x17 are left to BP_RSEQ_INJECT and to the linker.
  */
@@ -60,7 +60,7 @@
 #define BP_RSEQ_SLAB                                                                                                   \
 	"ldrsw x9, [%[rseq], #4]\n\t" BP_RSEQ_INJECT(2)                                                                \
 	"add x9, %[base], x9, lsl #18\n\t"                                                                             \
-	"add x10, x9, %[word]\n\t"
+	"add x10, x9, %w[class], uxtw #3\n\t"
 
 /* The same where the caller works for one CPU. */
 #define BP_RSEQ_SLAB_ON                                                                                                \
@@ -68,7 +68,7 @@
 	"cmp w9, %w[cpu]\n\t"                                                                                          \
 	"b.ne 2f\n\t"                                                                                                  \
 	"add x9, %[base], x9, lsl #18\n\t"                                                                             \
-	"add x10, x9, %[word]\n\t"
+	"add x10, x9, %w[class], uxtw #3\n\t"
 
 /* w12 = floor or end, x13 = the word. */
 #define BP_RSEQ_LOAD(offset)                                                                                           \
@@ -80,11 +80,6 @@
 #define BP_RSEQ_CLOBBERS "x9", "x10", "x11", "x12", "x13", "x14", "x15", "cc", "memory" BP_RSEQ_INJECT_CLOBBER
 
 _Static_assert(BP_SLAB_SHIFT == 18, "the assembly shifts by 18");
-
-static inline uint64_t bp_rseq_word(unsigned class)
-{
-	return (uint64_t)class * sizeof(uint64_t);
-}
 
 static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsigned class)
 {
@@ -100,7 +95,7 @@ static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsig
 		 "prfm pstl1keep, [x15]\n\t"         /* the next one; below the bottom is the bottom itself */
 		 BP_RSEQ_COMMIT("x14") BP_RSEQ_END
 		 : [p] "=&r"(p)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class), [limits] "i"(offsetof(struct bp_slab, limits)),
 		   [down] "r"((uint64_t)UINT32_MAX), [nothing] "r"(bp_percpu_nothing)
 		 : BP_RSEQ_CLOBBERS);
 	return p;
@@ -108,18 +103,21 @@ static inline __attribute__((always_inline)) void *bp_rseq_pop(char *base, unsig
 
 static inline __attribute__((always_inline)) bool bp_rseq_push(char *base, unsigned class, void *p)
 {
-	uint32_t done;
-	asm volatile(BP_RSEQ_BEGIN("mov %w[done], wzr") BP_RSEQ_SLAB BP_RSEQ_LOAD(4)
+	asm goto(BP_RSEQ_BEGIN("") BP_RSEQ_SLAB BP_RSEQ_LOAD(4)
 		 "cmp w13, w12\n\t"
-		 "b.hs 2f\n\t" BP_RSEQ_INJECT(3)
+		 "b.lo 6f\n\t"
+		 "b %l[full]\n"                       /* the compiler may have put it into another section */
+		 "6:\n\t" BP_RSEQ_INJECT(3)
 		 "str %[p], [x9, w13, uxtw #3]\n\t"   /* above the top: nobody's yet */
-		 "add x13, x13, #1\n\t"
-		 "mov %w[done], #1\n\t" BP_RSEQ_INJECT(4)
+		 "add x13, x13, #1\n\t" BP_RSEQ_INJECT(4)
 		 BP_RSEQ_COMMIT("x13") BP_RSEQ_END
-		 : [done] "=&r"(done)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)), [p] "r"(p)
-		 : BP_RSEQ_CLOBBERS);
-	return done != 0;
+		 :
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class), [limits] "i"(offsetof(struct bp_slab, limits)), [p] "r"(p)
+		 : BP_RSEQ_CLOBBERS
+		 : full);
+	return true;
+full:
+	return false;
 }
 
 static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int cpu, unsigned class)
@@ -142,7 +140,7 @@ static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int c
 		 "sub x13, x13, %[n]\n\t"
 		 BP_RSEQ_COMMIT("x13") BP_RSEQ_END
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)), [out] "r"(out),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class), [limits] "i"(offsetof(struct bp_slab, limits)), [out] "r"(out),
 		   [max] "r"(max), [cpu] "r"(cpu)
 		 : BP_RSEQ_CLOBBERS);
 	return n;
@@ -167,7 +165,7 @@ static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, voi
 		 "add x13, x13, %[n]\n\t"
 		 BP_RSEQ_COMMIT("x13") BP_RSEQ_END
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)), [in] "r"(in),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class), [limits] "i"(offsetof(struct bp_slab, limits)), [in] "r"(in),
 		   [count] "r"(count), [cpu] "r"(cpu)
 		 : BP_RSEQ_CLOBBERS);
 	return n;
@@ -185,7 +183,7 @@ static inline bool bp_rseq_recount(uint32_t *old, char *base, int cpu, unsigned 
 		 "mov %[was], x13\n\t" BP_RSEQ_INJECT(4)
 		 BP_RSEQ_COMMIT("x14") BP_RSEQ_END
 		 : [was] "=&r"(was)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [word] "r"(bp_rseq_word(class)), [limits] "i"(offsetof(struct bp_slab, limits)),
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class), [limits] "i"(offsetof(struct bp_slab, limits)),
 		   [high] "r"((uint64_t)count << 32), [cpu] "r"(cpu)
 		 : BP_RSEQ_CLOBBERS);
 	*old = (uint32_t)(was >> 32);
