@@ -366,8 +366,8 @@ int bufpool_objects_create(struct bufpool_objects **out, const struct bufpool_ob
 	return 0;
 }
 
-/* No hit on a CPU's stack. In the portable mode it may be one on the thread's seat. Releases are visits there: nobody can make an
- * operation on a seat begin anew, so that one which a signal has stopped would be missed at the pool's end. */
+/* No hit on a CPU's stack. In the portable mode it may be one on the thread's seat. Releases are visits there: nobody can
+ * make an operation on a seat begin anew, so that one which a signal has stopped would be missed at the pool's end. */
 static __attribute__((noinline)) void *acquire_aside(struct bufpool_objects *o, struct bp_slabs *s, bool make)
 {
 	void *obj;

@@ -10,7 +10,8 @@
 #include "cache/options.h"
 #include "cache/policy.h"
 
-enum { SETTLE_MS = 1000 }; /* for a reader, which may have lost its CPU: what takes longer is this thread, below a signal handler */
+/* For a reader, which may have lost its CPU: what takes longer is this thread, below a signal handler. */
+enum { SETTLE_MS = 1000 };
 
 static uint64_t get(_Atomic uint64_t *counter)
 {

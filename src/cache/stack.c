@@ -196,7 +196,7 @@ static void spread(void **slots, uint32_t n)
 		least = (uintptr_t)from[i] < least ? (uintptr_t)from[i] : least;
 		most = (uintptr_t)from[i] > most ? (uintptr_t)from[i] : most;
 	}
-	/* Parts of 2^shift bytes: the least with which there are no more of them than slots. */
+	/* Parts of 2^shift bytes: at most as many as slots, and half as many or more unless the row is that short. */
 	int shift = 1 + __builtin_clzl(BP_MAGAZINE_SLOTS) - __builtin_clzl((most - least) | BP_MAGAZINE_SLOTS);
 	for (uint32_t i = 0; i < n; i++)
 		place[((most - (uintptr_t)from[i]) >> shift) + 1]++;

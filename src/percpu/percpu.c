@@ -24,6 +24,7 @@
 
 #include "percpu/fallback.h"
 #include "percpu/seats.h"
+#include "sys/range.h"
 
 char bp_percpu_nothing[sizeof(struct bp_slab)] __attribute__((aligned(BP_LINE)));
 struct bp_rseq bp_rseq_unset = { .cpu_id = -1, .here = BP_SEAT_AWAY };
@@ -34,7 +35,8 @@ __thread struct bp_thread bp_thread __attribute__((tls_model("initial-exec"))) =
 static enum bp_percpu_mode mode;
 static uint32_t bottoms[BP_CLASS_COUNT];
 
-enum { CONFINE_MS = 1000 }; /* for a taker, which may have lost its CPU: what takes longer is this thread, below a signal handler */
+/* For a taker, which may have lost its CPU: what takes longer is this thread, below a signal handler. */
+enum { CONFINE_MS = 1000 };
 
 unsigned bp_percpu_slots(unsigned class)
 {
@@ -45,14 +47,15 @@ unsigned bp_percpu_slots(unsigned class)
 /* The slots follow the slab's first page. Between the stacks of two classes lie 64 bytes, so that the bottoms of all
  * classes, the lines used most, do not fall into one set of the L1 cache. The last word of that is read by prefetches.
  *
- * Blocks with pages of their own begin at multiples of 256 in a page (sys/range.h). Their stacks begin 128 beside one: a slot
- * and a block whose addresses end in the same 12 bits are taken for each other, and a pair then costs 11 to 18 ns. */
+ * Blocks with pages of their own begin at multiples of BP_COLOUR_STEP in a page. Their stacks begin half a step beside
+ * one: a slot and a block whose addresses end in the same 12 bits are taken for each other, and a pair then costs 11 to
+ * 18 ns. */
 static void lay_out(void)
 {
 	uint32_t index = 4096 / sizeof(void *);
 	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
 		if (class >= BP_CLASS_COUNT_SLAB)
-			index += (128 / sizeof(void *) - index) % (256 / sizeof(void *));
+			index += (BP_COLOUR_STEP / 2 / sizeof(void *) - index) % (BP_COLOUR_STEP / sizeof(void *));
 		bottoms[class] = index;
 		index += bp_percpu_slots(class) + BP_LINE / sizeof(void *);
 	}
