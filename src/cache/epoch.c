@@ -88,13 +88,14 @@ static void retire(struct bp_pool *pool, int cpu)
 struct destination {
 	struct bp_pool *pool;
 	struct bp_level *level;
+	size_t gone; /* bytes, for want of magazines */
 };
 
 static void collect(void *ctx, unsigned class, void **blocks, size_t count)
 {
 	struct destination *d = ctx;
 	atomic_fetch_add_explicit(&d->pool->counts[class].cpu_out, count, memory_order_relaxed);
-	bp_pool_put_blocks(d->pool, d->level, class, blocks, count);
+	d->gone += bp_pool_put_blocks(d->pool, d->level, class, blocks, count);
 }
 
 static void drain(struct bp_pool *pool, unsigned cpu, uint32_t least_age)
@@ -105,7 +106,7 @@ static void drain(struct bp_pool *pool, unsigned cpu, uint32_t least_age)
 	uint32_t epoch = bp_pool_epoch(pool), seen = atomic_load_explicit(&c->epoch, memory_order_relaxed);
 	if (epoch - seen < least_age || epoch == seen)
 		return;
-	struct destination d = { pool, level_after(pool, seen, epoch) };
+	struct destination d = { pool, level_after(pool, seen, epoch), 0 };
 	if (bp_percpu_take(pool->slabs, (int)cpu, 0, pool->classes - 1, collect, &d))
 		atomic_compare_exchange_strong_explicit(&c->epoch, &seen, epoch, memory_order_relaxed,
 							memory_order_relaxed);
@@ -271,7 +272,7 @@ size_t bp_epoch_trim(struct bp_pool *pool, size_t keep)
 	uint32_t epoch = bp_pool_epoch(pool);
 	struct bp_level *shared = bp_pool_shared(pool, epoch), *victim = bp_pool_victim(pool, epoch);
 	uint64_t queued = bp_level_bytes(&pool->over) + bp_level_bytes(bp_pool_queue(pool, epoch));
-	struct destination d = { pool, shared };
+	struct destination d = { pool, shared, 0 };
 	for (unsigned cpu = 0; cpu < pool->slabs.cpus; cpu++)
 		bp_percpu_take(pool->slabs, (int)cpu, 0, pool->classes - 1, collect, &d);
 	uint64_t cached = bp_level_bytes(shared) + bp_level_bytes(victim);
@@ -280,5 +281,5 @@ size_t bp_epoch_trim(struct bp_pool *pool, size_t keep)
 	if (moved < excess)
 		moved += queue_excess(pool, shared, excess - moved);
 	bp_giveback_all(pool);
-	return moved + queued;
+	return moved + queued + d.gone;
 }

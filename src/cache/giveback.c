@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * See giveback.h. A step takes a magazine: at most 64 small blocks at 15 to 45 ns each, or a few large ones. Pages are
- * purged after each BP_PURGE_BYTES, and once more when the queue has run empty: a purge on the way leaves a byte of the
- * debt, or there would be no such end where it falls on the last magazine. Those of blocks over the cap decay with time in
- * arenas of their own, or, a named pool's, go at an epoch's end; where memory is too scarce for that, at once.
+ * See giveback.h. A step takes the last blocks of a magazine, at most BP_GIVEBACK_BLOCKS; the rest returns to its queue.
+ * Pages are purged after each BP_PURGE_BYTES, and once more when the queue has run empty: a purge on the way leaves a byte
+ * of the debt, or there would be no such end where it falls on the last magazine. Those of blocks over the cap decay with
+ * time in arenas of their own, or, a named pool's, go at an epoch's end; where memory is too scarce for that, at once.
  *
- * A thread that is inside jemalloc (this is then a signal handler) can't give back: the magazine returns to its queue,
- * large blocks wait in `deferred`.
+ * A thread that is inside jemalloc (this is then a signal handler) can't give back: the blocks stay in their magazine,
+ * large ones wait in `deferred`.
  */
 #include "cache/giveback.h"
 
@@ -61,15 +61,34 @@ static uint32_t next_magazine(struct bp_level *l, unsigned *class)
 	return 0;
 }
 
-/* Would fewer blocks be left without these than the program has asked to be kept? */
-static bool is_prefilled(struct bp_pool *pool, unsigned class)
+/* Of `count` blocks that are in this thread's hands: how many may go, so that no fewer are left than the program has asked
+ * to be kept? */
+static uint32_t dispensable(struct bp_pool *pool, unsigned class, uint32_t count)
 {
 	uint32_t floor = atomic_load_explicit(&pool->counts[class].prefilled, memory_order_relaxed);
 	struct bp_account now;
 	if (bp_likely(floor == 0))
-		return false;
+		return count;
 	bp_account_class(&now, pool, class);
-	return now.cached + now.victim + now.queued < floor;
+	uint64_t left = now.cached + now.victim + now.queued;
+	return left >= floor ? count : left + count <= floor ? 0 : (uint32_t)(left + count - floor);
+}
+
+/* The last `n` of a magazine's blocks. false: not now. */
+static bool give_back_last(struct bp_pool *pool, unsigned class, uint32_t magazine, uint32_t n, bool over)
+{
+	void *blocks[BP_GIVEBACK_BLOCKS];
+	struct bp_counts *c = &pool->counts[class];
+	uint32_t left = bp_magazine_count(magazine) - n;
+	/* First: what has gone to jemalloc must not be found in a magazine by the child of a fork. */
+	__builtin_memcpy(blocks, bp_magazine_slots(magazine) + left, n * sizeof(*blocks));
+	bp_magazine_set_count(magazine, left);
+	if (!drop(pool, class, blocks, n, over ? BP_WHY_BUDGET : BP_WHY_EPOCH)) {
+		bp_magazine_set_count(magazine, left + n);
+		return false;
+	}
+	atomic_fetch_add_explicit(over ? &c->dropped_budget : &c->dropped_epoch, n, memory_order_relaxed);
+	return true;
 }
 
 static bool give_back(struct bp_pool *pool, struct bp_level *l, bool over)
@@ -78,24 +97,17 @@ static bool give_back(struct bp_pool *pool, struct bp_level *l, bool over)
 	uint32_t magazine = next_magazine(l, &class);
 	if (magazine == 0)
 		return false;
-	if (!over && is_prefilled(pool, class)) {
+	uint32_t n = bp_magazine_count(magazine);
+	if (!over && (n = dispensable(pool, class, n)) == 0) {
 		bp_level_put(bp_pool_shared(pool, bp_pool_epoch(pool)), class, magazine);
 		return true;
 	}
-	void *blocks[BP_MAGAZINE_SLOTS];
-	uint32_t n = bp_magazine_count(magazine);
-	/* First: what has gone to jemalloc must not be found in a magazine by the child of a fork. */
-	__builtin_memcpy(blocks, bp_magazine_slots(magazine), n * sizeof(*blocks));
-	bp_magazine_set_count(magazine, 0);
-	if (!drop(pool, class, blocks, n, over ? BP_WHY_BUDGET : BP_WHY_EPOCH)) {
-		bp_magazine_set_count(magazine, n);
+	bool given = give_back_last(pool, class, magazine, n < BP_GIVEBACK_BLOCKS ? n : BP_GIVEBACK_BLOCKS, over);
+	if (bp_magazine_count(magazine) == 0)
+		bp_magazine_free(magazine);
+	else
 		bp_level_put(l, class, magazine);
-		return false;
-	}
-	struct bp_counts *c = &pool->counts[class];
-	atomic_fetch_add_explicit(over ? &c->dropped_budget : &c->dropped_epoch, n, memory_order_relaxed);
-	bp_magazine_free(magazine);
-	return true;
+	return given;
 }
 
 static bool free_deferred(struct bp_pool *pool)

@@ -26,6 +26,8 @@ enum {
 	/* Bytes and blocks that a fill may fetch ahead of need; a slab of the smallest class has 512. */
 	BP_FILL_BYTES = 16 << 10,
 	BP_FILL_BLOCKS = 512,
+	/* Blocks that one step of giving back takes to jemalloc, at 15 to 45 ns each. */
+	BP_GIVEBACK_BLOCKS = 64,
 	/* Freed bytes after which pages are given to the kernel: one bounded step. */
 	BP_PURGE_BYTES = 4 << 20,
 	/* MiB from which on memory is ample: what goes back may take its time. */
@@ -35,7 +37,7 @@ enum {
 	/* Largest blocks whose rows are sorted. */
 	BP_SORT_SIZE = 512,
 	/* Free magazines that are not worth a purge. */
-	BP_MAGAZINES_IDLE = 512,
+	BP_MAGAZINES_IDLE = 128,
 	/* From here on a fresh block costs more page faults than a steal costs interrupts. */
 	BP_STEAL_SIZE = 32 << 10,
 	/* Between two steals: each is some 2 us of another CPU's time. */

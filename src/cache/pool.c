@@ -38,7 +38,6 @@ enum {
 	RANGE_WISH_SHIFT = 40,    /* 1 TiB of address space, for which nothing is paid but page tables on use */
 	WAIT_MS = 200,            /* of other threads during the start */
 	WAIT_STEP_MS = 4,         /* what one look at the clock counts for at most */
-	BYTES_PER_MAGAZINE = 4096, /* of the range: what a magazine of the smallest blocks that matter holds */
 };
 
 /* Where address space is limited, the pool takes half: the program and jemalloc's own arenas need the other. */
@@ -162,7 +161,7 @@ static bool open_caches(struct bp_pool *pool)
 {
 	if (bp_range.reserved == 0)
 		reserve();
-	return bp_magazines_start(bp_range.reserved / BYTES_PER_MAGAZINE) && bp_percpu_create(&pool->slabs);
+	return bp_magazines_start(bp_magazines_for(bp_range.reserved)) && bp_percpu_create(&pool->slabs);
 }
 
 static bool start(struct bp_pool *pool)

@@ -58,14 +58,15 @@ uint32_t bp_pool_take(struct bp_pool *pool, struct bp_level *l, unsigned class)
 	return magazine;
 }
 
-void bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned class, void *const *blocks, size_t count)
+size_t bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned class, void *const *blocks, size_t count)
 {
+	size_t most = bp_policy_batch(class);
 	while (count > 0) {
-		size_t n = count < BP_MAGAZINE_SLOTS ? count : BP_MAGAZINE_SLOTS;
+		size_t n = count < most ? count : most;
 		uint32_t magazine = bp_magazine_new();
 		if (magazine == 0) {
 			bp_giveback_at_once(pool, class, blocks, count);
-			return;
+			return count * bp_class_size(class);
 		}
 		__builtin_memcpy(bp_magazine_slots(magazine), blocks, n * sizeof(*blocks));
 		bp_magazine_set_count(magazine, (uint32_t)n);
@@ -75,6 +76,7 @@ void bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned class
 		blocks += n;
 		count -= n;
 	}
+	return 0;
 }
 
 void bp_pool_pressed(struct bp_pool *pool, int cpu, unsigned class, unsigned press)

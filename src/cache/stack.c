@@ -14,11 +14,11 @@
 #include "sys/os.h"
 
 enum {
-	MAGAZINES_MAX = 1 << 20,      /* 64 million cached blocks; beyond that releases go to the backend */
+	MAGAZINES_MAX = 1 << 18,      /* 64 million cached blocks; beyond that releases go to the backend */
 	ROW_BYTES = BP_MAGAZINE_SLOTS * sizeof(void *),
-	ROWS_PER_PAGE = 4096 / ROW_BYTES,
-	SPARE = 64,                   /* so many left: time to commit more */
-	COMMIT = 256,                 /* magazines at a time: 128 KiB of rows, 2 KiB of links */
+	ROWS_PER_PAGE = BP_PAGE / ROW_BYTES,
+	SPARE = 16,                   /* so many left: time to commit more */
+	COMMIT = 64,                  /* magazines at a time: 128 KiB of rows, 512 bytes of links */
 };
 
 struct link {
@@ -160,28 +160,16 @@ void bp_magazine_set_count(uint32_t m, uint32_t count)
 
 /* ---- order: descending, so that the lowest is popped first ---- */
 
-static void reverse(void **slots, uint32_t n)
+/* Ends early where more than `moves` would have to be made. */
+static void insert(void **slots, uint32_t n, ptrdiff_t moves)
 {
-	for (uint32_t i = 0; i < n / 2; i++) {
-		void *p = slots[i];
-		slots[i] = slots[n - 1 - i];
-		slots[n - 1 - i] = p;
-	}
-}
-
-/* false: not done, there would have been more than `moves` to make. */
-static bool insert(void **slots, uint32_t n, ptrdiff_t moves)
-{
-	for (void **next = slots + 1; next < slots + n; next++) {
+	for (void **next = slots + 1; next < slots + n && moves >= 0; next++) {
 		void *p = *next, **place = next;
 		for (; place > slots && (uintptr_t)place[-1] < (uintptr_t)p; place--)
 			*place = place[-1];
 		*place = p;
 		moves -= next - place;
-		if (moves < 0)
-			return false;
 	}
-	return true;
 }
 
 /* Divides what lies between the least and the most into equal parts and puts the blocks in the order of those: one step of
@@ -189,7 +177,7 @@ static bool insert(void **slots, uint32_t n, ptrdiff_t moves)
 static void spread(void **slots, uint32_t n)
 {
 	void *from[BP_MAGAZINE_SLOTS];
-	uint8_t place[BP_MAGAZINE_SLOTS + 1] = { 0 };
+	uint16_t place[BP_MAGAZINE_SLOTS + 1] = { 0 };
 	uintptr_t least = UINTPTR_MAX, most = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		from[i] = slots[i];
@@ -206,22 +194,19 @@ static void spread(void **slots, uint32_t n)
 		slots[place[(most - (uintptr_t)from[i]) >> shift]++] = from[i];
 }
 
-/* As programs release in order, or in the reverse of it, mostly: turned round where most go up, insertion does the rest with a
- * few moves. Where many go up and many down it would take 1 000 ns for a row; with the first step 430. */
+/* As programs release in order, or in the reverse of it, mostly, such a row stays as it is. In any other one the blocks near
+ * each other are brought together first; what that leaves to insertion is little, unless one block lies so far away that
+ * all others share a bucket. */
 void bp_magazine_sort(uint32_t m)
 {
 	void **slots = rows[m];
 	uint32_t n = links[m].count, up = 0;
 	for (uint32_t i = 1; i < n; i++)
 		up += (uintptr_t)slots[i - 1] < (uintptr_t)slots[i];
-	if (up > n / 2) {
-		reverse(slots, n);
-		up = n - 1 - up;
-	}
-	if (up == 0 || (up <= n / 8 && insert(slots, n, 2 * n)))
+	if (up <= n / BP_ROW_IN_ORDER || n - 1 - up <= n / BP_ROW_IN_ORDER)
 		return;
 	spread(slots, n);
-	insert(slots, n, PTRDIFF_MAX);
+	insert(slots, n, 8 * (ptrdiff_t)n);
 }
 
 static uint64_t head_of(uint64_t old, uint32_t top)
@@ -270,21 +255,26 @@ static uint32_t take_all(struct bp_stack *s)
 	return (uint32_t)head;
 }
 
+static bool is_free(uint32_t page)
+{
+	uint32_t first = page * ROWS_PER_PAGE, all = (1u << ROWS_PER_PAGE) - 1;
+	_Static_assert(8 % ROWS_PER_PAGE == 0, "the bits of a page lie in one byte");
+	return (bp_stack_on_chain[first / 8] >> first % 8 & all) == all;
+}
+
 static void purge_pages(uint32_t top)
 {
 	uint32_t pages = top / ROWS_PER_PAGE + 1, first = 0;
-	_Static_assert(ROWS_PER_PAGE == 8, "a byte of bits to a page");
 	for (uint32_t page = 0; page <= pages; page++) {
-		bool whole = page < pages && bp_stack_on_chain[page] == 0xff;
+		bool whole = page < pages && is_free(page);
 		if (whole && first == 0)
 			first = page + 1;
 		if (!whole && first != 0) {
 			bp_os_purge(rows + (first - 1) * ROWS_PER_PAGE, (size_t)(page - first + 1) * BP_PAGE);
 			first = 0;
 		}
-		if (page < pages)
-			bp_stack_on_chain[page] = 0;
 	}
+	__builtin_memset(bp_stack_on_chain, 0, top / 8 + 1);
 }
 
 void bp_magazines_purge(void)

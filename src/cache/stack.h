@@ -23,13 +23,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BP_MAGAZINE_SLOTS 64
+#define BP_MAGAZINE_SLOTS 256
 
 struct bp_stack {
 	_Atomic uint64_t head; /* tag << 32 | index */
 };
 
-/* Reserves a table of so many magazines (2^20 at the most); false: no memory. Once a process. */
+/* As many as so many bytes of 64-byte blocks need; of smaller ones that many are never cached. */
+static inline size_t bp_magazines_for(size_t bytes)
+{
+	return bytes / (64 * BP_MAGAZINE_SLOTS);
+}
+
+/* Reserves a table of so many magazines (2^18 at the most); false: no memory. Once a process. */
 bool bp_magazines_start(size_t magazines);
 /* Bytes of addresses that it takes. */
 size_t bp_magazines_reserved(void);
@@ -43,8 +49,10 @@ void **bp_magazine_slots(uint32_t m);
 uint32_t bp_magazine_count(uint32_t m);
 void bp_magazine_set_count(uint32_t m, uint32_t count);
 
-/* Puts the slots in descending order: the last is taken first, so that they are handed out in ascending order. O(n) where
- * they nearly are in order, whichever way round. */
+/* Puts neighbours in memory next to each other where the slots are in no order: descending then, since the last is taken
+ * first. What nearly is in order, up or down, stays as it is (one pair in BP_ROW_IN_ORDER the wrong way round). O(n): order
+ * is a favour, and is given up where it would take more. */
+enum { BP_ROW_IN_ORDER = 8 };
 void bp_magazine_sort(uint32_t m);
 
 void bp_stack_push(struct bp_stack *s, uint32_t m);

@@ -41,7 +41,7 @@ enum { CONFINE_MS = 1000 };
 unsigned bp_percpu_slots(unsigned class)
 {
 	size_t size = bp_class_size(class);
-	return size <= 8192 ? 256 : size <= 16384 ? 128 : size <= 65536 ? 64 : 16;
+	return size <= 512 ? 512 : size <= 8192 ? 256 : size <= 16384 ? 128 : size <= 65536 ? 64 : 16;
 }
 
 /* The slots follow the slab's first page. Between the stacks of two classes lie 64 bytes, so that the bottoms of all
@@ -59,7 +59,7 @@ static void lay_out(void)
 		bottoms[class] = index;
 		index += bp_percpu_slots(class) + BP_LINE / sizeof(void *);
 	}
-	_Static_assert(4096 / 8 + 33 * (256 + 8) + 4 * (128 + 8) + 8 * (64 + 8) + 24 * (16 + 8) +
+	_Static_assert(4096 / 8 + 17 * (512 + 8) + 16 * (256 + 8) + 4 * (128 + 8) + 8 * (64 + 8) + 24 * (16 + 8) +
 		       (BP_CLASS_COUNT - BP_CLASS_COUNT_SLAB) * 31 <= BP_SLAB_BYTES / 8, "the stacks fit into a slab");
 }
 

@@ -39,7 +39,7 @@ static bool is_this_process(pid_t pid)
 static void shrink(size_t range)
 {
 	bp_range_shrink(range);
-	bp_magazines_shrink(range / BP_PAGE); /* a magazine for each page, as at the start */
+	bp_magazines_shrink(bp_magazines_for(range)); /* as at the start */
 }
 
 /* In two steps: how much else there is can be told when the tables have shrunk to what they then need. */

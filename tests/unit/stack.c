@@ -18,6 +18,8 @@
 #include "support.h"
 #include "sys/os.h"
 
+enum { TABLE = 1 << 18, LAST = BP_MAGAZINE_SLOTS - 1 };
+
 static struct bp_stack stack;
 
 static void *token(uint64_t n)
@@ -41,7 +43,7 @@ Test(stack, before_the_start_there_are_none)
 
 Test(stack, the_last_in_is_the_first_out)
 {
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	uint32_t m[10];
 	for (unsigned i = 0; i < 10; i++) {
 		m[i] = bp_magazine_new();
@@ -80,7 +82,7 @@ static void take(unsigned n)
 		uint32_t m = bp_magazine_new();
 		cr_assert(m != 0 && m < U_COUNT(taken) && !taken[m], "%u", m);
 		taken[m] = true;
-		bp_magazine_slots(m)[63] = token(m);
+		bp_magazine_slots(m)[LAST] = token(m);
 	}
 }
 
@@ -92,7 +94,7 @@ static void take_many(void)
 /* A handler, or other threads for as long as this one doesn't run. */
 Test(stack, who_comes_while_more_are_got_has_one_all_the_same)
 {
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	in_between = take_many; /* of the first ones, */
 	take(1);
 	cr_assert_null(in_between);
@@ -100,7 +102,7 @@ Test(stack, who_comes_while_more_are_got_has_one_all_the_same)
 	take(256);
 	cr_assert_null(in_between);
 	for (uint32_t m = 1; m < U_COUNT(taken); m++)
-		cr_assert(!taken[m] || bp_magazine_slots(m)[63] == token(m));
+		cr_assert(!taken[m] || bp_magazine_slots(m)[LAST] == token(m));
 }
 
 static void shrink(void)
@@ -110,9 +112,9 @@ static void shrink(void)
 
 Test(stack, what_is_being_got_is_not_given_back, .timeout = 10)
 {
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	in_between = shrink;
-	take(255);
+	take(63);
 	cr_assert_null(in_between);
 	cr_assert_eq(bp_magazine_new(), 0);
 }
@@ -120,26 +122,26 @@ Test(stack, what_is_being_got_is_not_given_back, .timeout = 10)
 Test(stack, the_table_shrinks_to_what_has_been_used)
 {
 	size_t before = address_space();
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	for (unsigned i = 1; i <= 1000; i++)
-		bp_magazine_slots(bp_magazine_new())[63] = token(i);
+		bp_magazine_slots(bp_magazine_new())[LAST] = token(i);
 	bp_magazines_shrink(2000);
-	cr_assert_leq(address_space(), before + (1 << 20) + (64 << 10));
-	for (unsigned i = 1001; i < 1792; i++) {
+	cr_assert_leq(address_space(), before + (4 << 20) + (64 << 10));
+	for (unsigned i = 1001; i < 1984; i++) {
 		uint32_t m = bp_magazine_new();
 		cr_assert_neq(m, 0);
-		bp_magazine_slots(m)[63] = token(m);
+		bp_magazine_slots(m)[LAST] = token(m);
 		bp_stack_push(&stack, m);
 	}
 	cr_assert_eq(bp_magazine_new(), 0);
 	bp_magazines_shrink(0);
-	for (unsigned i = 1; i < 1792; i++)
-		cr_assert_eq(bp_magazine_slots(i)[63], token(i));
+	for (unsigned i = 1; i < 1984; i++)
+		cr_assert_eq(bp_magazine_slots(i)[LAST], token(i));
 }
 
 Test(stack, every_change_has_a_tag_of_its_own)
 {
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	uint32_t m = bp_magazine_new();
 	uint64_t last = atomic_load(&stack.head);
 	for (int i = 0; i < 1000; i++) {
@@ -159,64 +161,114 @@ Test(stack, rows_and_counts_are_each_magazines_own)
 {
 	enum { MANY = 3000 };
 	static uint32_t m[MANY];
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	for (uint32_t i = 0; i < MANY; i++) {
 		m[i] = bp_magazine_new();
 		cr_assert_neq(m[i], 0);
 		bp_magazine_set_count(m[i], i % (BP_MAGAZINE_SLOTS + 1));
 		for (unsigned j = 0; j < BP_MAGAZINE_SLOTS; j++)
-			bp_magazine_slots(m[i])[j] = token(i * 64 + j);
+			bp_magazine_slots(m[i])[j] = token(i * BP_MAGAZINE_SLOTS + j);
 	}
 	for (uint32_t i = 0; i < MANY; i++) {
 		cr_assert_eq(bp_magazine_count(m[i]), i % (BP_MAGAZINE_SLOTS + 1));
 		for (unsigned j = 0; j < BP_MAGAZINE_SLOTS; j++)
-			cr_assert_eq(bp_magazine_slots(m[i])[j], token(i * 64 + j));
+			cr_assert_eq(bp_magazine_slots(m[i])[j], token(i * BP_MAGAZINE_SLOTS + j));
 	}
 }
 
-static void check_sorted(void *const *in, uint32_t n)
+/* ---- order ---- */
+
+static uint32_t pairs_up(void *const *row, uint32_t n)
+{
+	uint32_t up = 0;
+	for (uint32_t i = 1; i < n; i++)
+		up += row[i - 1] < row[i];
+	return up;
+}
+
+/* Sorts a copy; what comes out is the same blocks. */
+static void sort(void **out, void *const *in, uint32_t n)
 {
 	uint32_t m = bp_magazine_new();
 	memcpy(bp_magazine_slots(m), in, n * sizeof(*in));
 	bp_magazine_set_count(m, n);
 	bp_magazine_sort(m);
-	uintptr_t sum = 0;
-	for (uint32_t i = 0; i < n; i++) {
-		sum += (uintptr_t)in[i] - (uintptr_t)bp_magazine_slots(m)[i];
-		cr_assert(i == 0 || bp_magazine_slots(m)[i] < bp_magazine_slots(m)[i - 1], "%u of %u", i, n);
-	}
-	cr_assert_eq(sum, 0, "the same ones");
+	memcpy(out, bp_magazine_slots(m), n * sizeof(*in));
 	cr_assert_eq(bp_magazine_count(m), n);
+	uint64_t seen = 0;
+	for (uint32_t i = 0; i < n; i++)
+		seen += (uint64_t)(uintptr_t)in[i] * (uintptr_t)in[i] - (uint64_t)(uintptr_t)out[i] * (uintptr_t)out[i];
+	cr_assert_eq(seen, 0, "the same ones");
 	bp_magazine_set_count(m, 0);
 	bp_magazine_free(m);
 }
 
-Test(stack, a_row_is_sorted_whatever_its_order)
+static void shuffle(void **row, uint32_t n, uint64_t *seed)
 {
-	void *row[BP_MAGAZINE_SLOTS];
+	for (uint32_t i = n; i > 1; i--) {
+		uint32_t other = (uint32_t)(u_random(seed) % i);
+		void *p = row[i - 1];
+		row[i - 1] = row[other];
+		row[other] = p;
+	}
+}
+
+Test(stack, a_row_in_no_order_is_sorted)
+{
+	void *row[BP_MAGAZINE_SLOTS], *sorted[BP_MAGAZINE_SLOTS];
 	uint64_t seed = 64;
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	for (uint32_t n = 0; n <= BP_MAGAZINE_SLOTS; n++) {
 		for (uintptr_t i = 0; i < n; i++)
 			row[i] = (void *)((i + 1) * 48);
-		check_sorted(row, n);
-		for (uintptr_t i = 0; i < n; i++)
-			row[i] = (void *)((n - i) * 48);
-		check_sorted(row, n);
-		for (uint32_t i = n; i > 1; i--) {
-			uint32_t other = (uint32_t)(u_random(&seed) % i);
-			void *p = row[i - 1];
-			row[i - 1] = row[other];
-			row[other] = p;
+		shuffle(row, n, &seed);
+		uint32_t up = pairs_up(row, n);
+		sort(sorted, row, n);
+		if (up > n / BP_ROW_IN_ORDER && n - 1 - up > n / BP_ROW_IN_ORDER)
+			cr_assert_eq(pairs_up(sorted, n), 0, "%u", n);
+		cr_assert(n < 32 || (up > n / BP_ROW_IN_ORDER && n - 1 - up > n / BP_ROW_IN_ORDER), "not shuffled");
+	}
+}
+
+Test(stack, a_row_that_nearly_is_in_order_stays_as_it_is)
+{
+	void *row[BP_MAGAZINE_SLOTS], *sorted[BP_MAGAZINE_SLOTS];
+	cr_assert(bp_magazines_start(TABLE));
+	for (uint32_t n = 0; n <= BP_MAGAZINE_SLOTS; n++)
+		for (int down = 0; down < 2; down++) {
+			for (uintptr_t i = 0; i < n; i++)
+				row[i] = (void *)((down ? n - i : i + 1) * 48);
+			for (uint32_t i = 0; i < n / BP_ROW_IN_ORDER; i++) { /* each exchange turns one pair round */
+				void *p = row[4 * i];
+				row[4 * i] = row[4 * i + 1];
+				row[4 * i + 1] = p;
+			}
+			sort(sorted, row, n);
+			cr_assert_arr_eq(sorted, row, n * sizeof(*row), "%u", n);
 		}
-		check_sorted(row, n);
+}
+
+/* Near blocks end side by side in two heaps far apart, and where a single one far away leaves all others in one bucket the
+ * work has an end. */
+Test(stack, rows_from_two_places)
+{
+	void *row[BP_MAGAZINE_SLOTS], *sorted[BP_MAGAZINE_SLOTS];
+	uint64_t seed = 65;
+	cr_assert(bp_magazines_start(TABLE));
+	for (uint32_t far = 1; far < BP_MAGAZINE_SLOTS; far++) {
+		for (uintptr_t i = 0; i < BP_MAGAZINE_SLOTS; i++)
+			row[i] = (void *)((i + 1) * 48 + (i < far ? (uintptr_t)1 << 40 : 0));
+		shuffle(row, BP_MAGAZINE_SLOTS, &seed);
+		sort(sorted, row, BP_MAGAZINE_SLOTS);
+		for (uint32_t i = 0; i < BP_MAGAZINE_SLOTS; i++)
+			cr_assert_eq((uintptr_t)sorted[i] >> 40, i < far, "%u of %u", i, far);
 	}
 }
 
 Test(stack, free_ones_are_used_first)
 {
 	uint32_t m[20];
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	for (int i = 0; i < 20; i++)
 		m[i] = bp_magazine_new();
 	size_t bytes = bp_magazines_bytes();
@@ -234,10 +286,10 @@ Test(stack, free_ones_are_used_first)
 Test(stack, a_table_that_is_full_says_so, .timeout = 60)
 {
 	uint32_t n = 0, m, last = 0;
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	for (; (m = bp_magazine_new()) != 0; last = m)
 		n++;
-	cr_assert_eq(n, (1u << 20) - 1);
+	cr_assert_eq(n, TABLE - 1);
 	cr_assert_eq(bp_magazine_new(), 0);
 	bp_magazine_slots(last)[BP_MAGAZINE_SLOTS - 1] = token(1);
 	bp_magazine_set_count(last, 1);
@@ -248,7 +300,7 @@ Test(stack, a_table_that_is_full_says_so, .timeout = 60)
 /* Behind the rows lie the links, which it must not take for more rows. */
 Test(stack, a_small_table_ends_where_it_was_told)
 {
-	enum { SMALL = 65 * 256 };
+	enum { SMALL = 65 * 64 };
 	uint32_t n = 0;
 	cr_assert(bp_magazines_start(SMALL));
 	while (bp_magazine_new() != 0)
@@ -260,7 +312,7 @@ Test(stack, the_memory_of_free_ones_goes_back)
 {
 	enum { MANY = 16384 };
 	static uint32_t m[MANY];
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	for (uint32_t i = 0; i < MANY; i++) {
 		m[i] = bp_magazine_new();
 		for (unsigned j = 0; j < BP_MAGAZINE_SLOTS; j++)
@@ -292,7 +344,7 @@ Test(stack, the_memory_of_free_ones_goes_back)
 
 Test(stack, a_child_starts_anew)
 {
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	for (int i = 0; i < 600; i++)
 		bp_magazine_new();
 	bp_magazine_free(bp_magazine_new());
@@ -316,7 +368,7 @@ Test(stack, without_address_space_there_is_no_start)
 	limit.rlim_cur = (u_status_kb("VmSize") << 10) + (64 << 20);
 	setrlimit(RLIMIT_AS, &limit);
 	size_t before = u_status_kb("VmSize");
-	cr_assert_not(bp_magazines_start((size_t)1 << 20));
+	cr_assert_not(bp_magazines_start(TABLE));
 	cr_assert_eq(bp_magazine_new(), 0);
 	cr_assert_leq(u_status_kb("VmSize"), before, "half of it is still reserved");
 }
@@ -373,7 +425,7 @@ static void *consume(void *unused)
 Test(stack, S8_one_producer_and_nine_consumers_see_each_item_once, .timeout = 100)
 {
 	pthread_t ids[CONSUMERS + 1];
-	cr_assert(bp_magazines_start((size_t)1 << 20));
+	cr_assert(bp_magazines_start(TABLE));
 	seen = calloc(ITEMS, 1);
 	for (int i = 0; i <= CONSUMERS; i++)
 		cr_assert_eq(pthread_create(&ids[i], NULL, i == 0 ? produce : consume, NULL), 0);
