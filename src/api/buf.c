@@ -22,6 +22,7 @@
 #include "cache/options.h"
 #include "cache/release.h"
 #include "cache/sizing.h"
+#include "cache/watch.h"
 #include "sys/text.h"
 
 enum { POOL_WORD, USE_WORD, OUTGROWN = 1, LINES_MAX = 100 };
@@ -288,6 +289,11 @@ static void give_back(struct bp_pool *pool, void *p)
 		bufpool_release(p);
 		return;
 	}
+	/* As each release does. */
+	if (pool->wipes)
+		explicit_bzero(p, bp_class_size(tag - 1));
+	if (bp_unlikely(bp_watch.on))
+		bp_watch_back(p);
 	*bp_mark_of(p) = bp_mark_value(p);
 	atomic_fetch_add_explicit(&pool->counts[tag - 1].released, 1, memory_order_relaxed);
 	bp_pool_put_blocks(pool, &pool->over, tag - 1, &p, 1);

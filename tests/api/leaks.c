@@ -148,6 +148,27 @@ Test(leaks, what_comes_back_is_no_longer_listed_whichever_way)
 	cr_assert(t_lists(t_leaks(""), "out: 10000 bytes in 2 blocks from 1 place\n"), "%s", t_leaks(""));
 }
 
+/* Blocks far too large for their buffers, five times in a row: the last one goes back by a way of its own. */
+Test(leaks, what_buffers_give_back_is_no_longer_listed)
+{
+	struct bufpool_stats s = t_stats();
+	struct bufpool *pool;
+
+	cr_assert_eq(bufpool_create(&pool, NULL), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		struct bufpool_buf b;
+
+		bufpool_buf_init(&b, i < 5 ? NULL : pool);
+		cr_assert_eq(bufpool_buf_reserve(&b, 40000), 0);
+		b.len = 100;
+		bufpool_buf_release(&b);
+		cr_assert(t_lists(t_leaks(""), "out: 0 bytes in 0 blocks"), "buffer %u\n%s", i, t_leaks(""));
+	}
+	if (t_stats().passed_through == s.passed_through)
+		cr_assert_eq(t_stats().buf_given_back, s.buf_given_back + 1);
+	bufpool_destroy(pool);
+}
+
 Test(leaks, the_most_bytes_come_first)
 {
 	void *small = bufpool_acquire(10);

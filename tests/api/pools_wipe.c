@@ -6,6 +6,7 @@
 #include "pools_common.h"
 #include "crime.h"
 
+#include <bufpool/buf.h>
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -130,6 +131,30 @@ Test(pools_wipe, in_pass_mode_too)
 	expect_nothing_left(pool);
 	cr_assert_eq(bufpool_option_set("mode", "pool"), 0);
 	expect_nothing_left(pool);
+	bufpool_destroy(pool);
+}
+
+/* A block that was far too large for its buffers, five times in a row, goes back by a way of its own. */
+Test(pools_wipe, what_buffers_give_back)
+{
+	p_need_own_memory();
+	struct bufpool *pool = p_make("secrets", 0, 0, BUFPOOL_WIPE);
+
+	for (int i = 0; i < 5; i++) {
+		struct bufpool_buf b;
+		unsigned char *p;
+		size_t n;
+
+		bufpool_buf_init(&b, pool);
+		cr_assert_eq(bufpool_buf_reserve(&b, 40000), 0);
+		p = b.data;
+		n = write_secret(p);
+		b.len = 100;
+		bufpool_buf_release(&b);
+		cr_assert_eq(p_words_left(p, n, SECRET), 0, "buffer %d", i);
+	}
+	cr_assert_eq(p_stats(pool).buf_given_back, 1);
+	cr_assert(p_balanced(pool));
 	bufpool_destroy(pool);
 }
 
