@@ -89,7 +89,8 @@ int bufpool_vec_add(struct bufpool_vec *v, size_t n)
 /* Asked here already: a later release of the inside of a block would not say who put it in. */
 static bool is_block_of(const void *p, size_t len)
 {
-	return p != NULL && (!bp_range_has(p) || bp_block_is(p)) && len <= bufpool_capacity(p);
+	bool is = bp_range_has(p) ? bp_block_is(p) : p != NULL && !bp_block_is_foreign(p);
+	return is && len <= bufpool_capacity(p);
 }
 
 int bufpool_vec_push(struct bufpool_vec *v, void *block, size_t len)

@@ -86,6 +86,7 @@ Test(vec, what_is_no_block_of_that_length_is_not_taken)
 	cr_assert_eq(bufpool_vec_push(&v, NULL, 0), -EINVAL);
 	cr_assert_eq(bufpool_vec_push(&v, block, bufpool_capacity(block) + 1), -EINVAL);
 	cr_assert_eq(bufpool_vec_push(&v, block, SIZE_MAX), -EINVAL);
+	cr_assert_eq(bufpool_vec_push(&v, t_launder(&v), 0), -EINVAL, "no block at all");
 	for (size_t n = 100; n <= 1u << 20; n *= 4) {
 		char *whole = bufpool_acquire(n);
 
