@@ -15,7 +15,7 @@
  *   - longjmp out of the scope, _exit and exec run no clean-up: what the scope held stays in use, and the leak report names
  *     it. pthread_exit and cancellation run it where the file is compiled with -fexceptions, C++ exceptions likewise.
  *
- * Other types have their own form beside their functions: BUFPOOL_AUTO_BUF in buf.h.
+ * Other types have their own form beside their functions: BUFPOOL_AUTO_BUF, _BYTES, _VEC and _COPY.
  */
 #ifndef BUFPOOL_AUTO_H
 #define BUFPOOL_AUTO_H

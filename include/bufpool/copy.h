@@ -53,6 +53,9 @@ struct bufpool_copy {
 	uintptr_t priv_[6];
 };
 
+/* As zeroed memory is: nothing is under way, and bufpool_copy_end does nothing. */
+#define BUFPOOL_COPY_INIT { 0, 0, 0, 0, { 0, 0, 0 }, { 0, 0, 0, 0, 0, 0 } }
+
 /* Prepares to copy at most `limit` bytes, UINT64_MAX: until the end of the input; 0: none. Never reads a byte beyond
  * the limit. Moves no byte and acquires nothing yet; the descriptors stay the caller's. Errors: -EBADF;
  * -ESOCKTNOSUPPORT for sockets of messages; -EINVAL where both are one regular file and what is written would be read
@@ -81,6 +84,12 @@ BUFPOOL_API BUFPOOL_NONNULL(1) void bufpool_copy_end(struct bufpool_copy *c);
  * -EAGAIN only where a blocking socket's own time-out (SO_RCVTIMEO, SO_SNDTIMEO) ran out. Where done isn't NULL,
  * *done is the number of bytes written, also on failure. */
 BUFPOOL_API BUFPOOL_NODISCARD int bufpool_copy_all(uint64_t *done, int out, int in, uint64_t limit);
+
+/* Before the declaration of a copy: ended where its scope ends; see auto.h for what that means.
+ *	BUFPOOL_AUTO_COPY struct bufpool_copy c = BUFPOOL_COPY_INIT; */
+#if defined(__GNUC__)
+#define BUFPOOL_AUTO_COPY __attribute__((cleanup(bufpool_copy_end)))
+#endif
 
 #ifdef __cplusplus
 }

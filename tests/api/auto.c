@@ -3,12 +3,15 @@
  * Scope-bound release: on every way out of a scope, not where the value was stolen; and what compilers make of auto.h and
  * buf.h: each stands alone in every dialect, and some mistakes do not compile.
  */
-#include <bufpool/buf.h>
+#include <bufpool/bytes.h>
+#include <bufpool/copy.h>
+#include <bufpool/vec.h>
 
 #include "support.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +118,79 @@ Test(autos, a_stolen_buffer_is_not)
 	cr_assert_eq(in_use(), before);
 }
 
+/* Bytes that share a block, of which parts are stolen; a vector with a block that is half spent; a copy that holds what
+ * could not be written. */
+static struct bufpool_bytes bytes(enum way way)
+{
+	BUFPOOL_AUTO_BYTES struct bufpool_bytes all = BUFPOOL_BYTES_INIT, part = BUFPOOL_BYTES_INIT;
+	static char text[5000];
+
+	if (bufpool_bytes_copy(&all, text, sizeof(text)) != 0 || bufpool_bytes_sub(&part, &all, 0, 4500) != 0)
+		abort();
+	if (way == BY_STEALING)
+		return bufpool_bytes_steal(&part);
+	return (struct bufpool_bytes)BUFPOOL_BYTES_INIT;
+}
+
+static struct bufpool_vec vector(enum way way)
+{
+	BUFPOOL_AUTO_VEC struct bufpool_vec v = BUFPOOL_VEC_INIT;
+
+	if (bufpool_vec_add(&v, 1000) != 0 || bufpool_vec_add(&v, 2000) != 0)
+		abort();
+	bufpool_vec_advance(&v, 500);
+	if (way == BY_STEALING)
+		return bufpool_vec_steal(&v);
+	return (struct bufpool_vec)BUFPOOL_VEC_INIT;
+}
+
+static size_t stalled_copy(int out, int in)
+{
+	BUFPOOL_AUTO_COPY struct bufpool_copy c = BUFPOOL_COPY_INIT;
+	size_t kept;
+	int r = bufpool_copy_begin(&c, out, in, UINT64_MAX);
+
+	while (r == 0)
+		r = bufpool_copy_step(&c);
+	if (r != -EAGAIN || bufpool_copy_kept(&kept, &c) == NULL)
+		return 0;
+	return kept;
+}
+
+Test(autos, S23_bytes_vectors_and_copies_are_released_at_the_end_of_their_scope)
+{
+	t_need_pool(1000);
+	const uint64_t before = in_use();
+	struct bufpool_bytes b = bytes(BY_END);
+	struct bufpool_vec v = vector(BY_END);
+	char name[] = "/tmp/bufpool-auto-XXXXXX";
+	int ends[2], file = mkstemp(name);
+
+	cr_assert(b.data == NULL && v.iov == NULL);
+	cr_assert_eq(in_use(), before);
+	/* 32 KiB go through the buffer; the pipe takes one page. */
+	cr_assert(file >= 0 && unlink(name) == 0 && ftruncate(file, 32768) == 0 && pipe2(ends, O_NONBLOCK) == 0);
+	cr_assert_geq(fcntl(ends[1], F_SETPIPE_SZ, 4096), 4096);
+	cr_assert_gt(stalled_copy(ends[1], file), 0);
+	cr_assert_eq(in_use(), before);
+	cr_assert_lt(lseek(file, 0, SEEK_CUR), 32768, "what was kept has gone back to the file");
+}
+
+Test(autos, nor_are_stolen_bytes_and_vectors)
+{
+	t_need_pool(1000);
+	const uint64_t before = in_use();
+	struct bufpool_bytes b = bytes(BY_STEALING);
+	struct bufpool_vec v = vector(BY_STEALING);
+
+	cr_assert_eq(b.len, 4500);
+	cr_assert_eq(t_stats().referenced_bytes, 4500);
+	cr_assert(v.count == 2 && v.iov[0].iov_len == 500);
+	bufpool_bytes_release(&b);
+	bufpool_vec_release(&v);
+	cr_assert_eq(in_use(), before);
+}
+
 Test(autos, the_end_of_a_scope_keeps_errno)
 {
 	errno = 77;
@@ -146,6 +222,12 @@ static const char *const alone[] = {
 	"#include <bufpool/buf.h>\n#include <bufpool/buf.h>\nstruct bufpool_buf f(void);\nstruct bufpool_buf f(void)\n{\n"
 	"\tBUFPOOL_AUTO_BUF struct bufpool_buf b = BUFPOOL_BUF_INIT;\n\tbufpool_buf_printf(&b, \"%d\", 1);\n"
 	"\treturn bufpool_buf_steal(&b);\n}\n",
+	"#include <bufpool/bytes.h>\nstruct bufpool_bytes f(void);\nstruct bufpool_bytes f(void)\n{\n"
+	"\tBUFPOOL_AUTO_BYTES struct bufpool_bytes b = BUFPOOL_BYTES_INIT;\n\treturn bufpool_bytes_steal(&b);\n}\n",
+	"#include <bufpool/vec.h>\nstruct bufpool_vec f(void);\nstruct bufpool_vec f(void)\n{\n"
+	"\tBUFPOOL_AUTO_VEC struct bufpool_vec v = BUFPOOL_VEC_INIT;\n\treturn bufpool_vec_steal(&v);\n}\n",
+	"#include <bufpool/copy.h>\nint f(int out, int in);\nint f(int out, int in)\n{\n"
+	"\tBUFPOOL_AUTO_COPY struct bufpool_copy c = BUFPOOL_COPY_INIT;\n\treturn bufpool_copy_begin(&c, out, in, 1);\n}\n",
 };
 static const char *const c[] = { "-std=c11", "-std=c17", "-std=c2x", "-std=gnu11", "-std=gnu2x", NULL };
 static const char *const cxx[] = { "-std=c++11", "-std=c++14", "-std=c++17", "-std=c++20", "-std=gnu++20", NULL };
