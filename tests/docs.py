@@ -7,7 +7,9 @@ The rules, which need no marks in the pages:
     after it begins with "It prints", the block that follows is what it must have printed;
   - any other block ```c is the beginning of a file (its #include lines) and the body of a function; it is compiled and
     run as that;
-  - a block whose fence says ```c declarations is what it says: it is compiled, and there is nothing to run.
+  - a block whose fence says ```c declarations is what it says: it is compiled, and there is nothing to run;
+  - other words of a fence are the pkg-config names of libraries that the block needs (```c zlib); without them it is skipped;
+  - C that is merely indented is refused: nobody would compile it.
 All with -Wall -Wextra -Werror against the shared library; so are the programs in docs/examples, which have tests of
 their own to run them. Writes TAP, a test a block.
 
@@ -25,8 +27,8 @@ PRINTS = "It prints"
 
 
 class Block:
-    def __init__(self, path, line, kind):
-        self.path, self.line, self.kind = path, line, kind
+    def __init__(self, path, line, kind, packages=()):
+        self.path, self.line, self.kind, self.packages = path, line, kind, packages
         self.lines, self.prints = [], None
 
     def source(self):
@@ -42,14 +44,11 @@ class Block:
                 at(self.line + 1 + split, self.lines[split:]) + "}\nint main(void)\n{\n\tbody();\n\treturn 0;\n}\n")
 
 
-def kind_of(fence, lines):
-    words = fence.split()
+def kind_of(words, lines):
     if words[:1] != ["c"]:
         return None
     if words[1:] == ["declarations"]:
         return "declarations"
-    if words[1:]:
-        raise ValueError(f"a fence says ```{fence}")
     return "program" if any(re.search(r"\bmain\(", line) for line in lines) else "body"
 
 
@@ -60,7 +59,9 @@ def blocks_of(path, name):
         fence = FENCE.match(line)
         if opened is None:
             if fence:
-                opened, lines = (number, fence.group(1).strip()), []
+                opened, lines = (number, fence.group(1).split()), []
+            elif re.match(r"\s+#include\b", line):
+                raise ValueError(f"{name}:{number}: C outside of a block ```c")
             elif line.strip():
                 between.append(line.strip())
             continue
@@ -69,7 +70,7 @@ def blocks_of(path, name):
             continue
         kind = kind_of(opened[1], lines)
         if kind:
-            last = Block(name, opened[0], kind)
+            last = Block(name, opened[0], kind, [word for word in opened[1][1:] if word != "declarations"])
             last.lines = lines
             found.append(last)
         elif last and len(between) == 1 and between[0].startswith(PRINTS):
@@ -86,11 +87,22 @@ def run(command, **how):
                           timeout=60, check=False, **how)
 
 
-def check(block, root, library, compiler, folder):
+def flags_of(packages):
+    """What the compiler needs for them, or None where they are not here."""
+    if not packages:
+        return []
+    try:
+        result = run(["pkg-config", "--cflags", "--libs", *packages])
+    except FileNotFoundError:
+        return None
+    return result.stdout.split() if result.returncode == 0 else None
+
+
+def check(block, root, library, compiler, folder, flags):
     """What is wrong with it, or None."""
     source, program = folder / "block.c", folder / "block"
     source.write_text(block.source(), encoding="utf-8")
-    command = [compiler, *FLAGS, "-I", str(root / "include"), str(source)]
+    command = [compiler, *FLAGS, "-I", str(root / "include"), str(source), *flags]
     if block.kind in ("declarations", "example"):
         result = run([*command, "-fsyntax-only"])
         return result.stdout if result.returncode else None
@@ -117,8 +129,12 @@ def main():
     failed = 0
     print(f"1..{len(blocks) + 1}")
     for number, block in enumerate(blocks, 1):
+        flags = flags_of(block.packages)
+        if flags is None:
+            print(f"ok {number} - {block.path}:{block.line} # SKIP not here: {' '.join(block.packages)}")
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            wrong = check(block, root, library, compiler, pathlib.Path(folder))
+            wrong = check(block, root, library, compiler, pathlib.Path(folder), flags)
         print(f"{'not ok' if wrong else 'ok'} {number} - {block.path}:{block.line} {block.kind}")
         if wrong:
             failed += 1
