@@ -72,10 +72,10 @@ Test(brotli, every_refusal_of_a_decoder_is_reported)
 	t_codec_unpack_refusals(&codec);
 }
 
-enum { BROTLI_EXITS = 1, DONE, REPORTED };
+enum { BROTLI_EXITS = 1, DONE, REPORTED, LEFT };
 
-/* How a process ends in which the nth request of an encoder and those behind it are refused. */
-static int encoding_refused(size_t nth)
+/* How a process ends in which the nth request of an encoder is refused, and onwards those behind it. */
+static int encoding_refused(size_t nth, bool onwards)
 {
 	static unsigned char text[5000], out[6000];
 	struct t_job job = { .in = text, .size = sizeof(text), .out = out, .room = sizeof(out), .hooked = true };
@@ -85,8 +85,9 @@ static int encoding_refused(size_t nth)
 	if (!pid) {
 		for (size_t i = 0; i < sizeof(text); i++)
 			text[i] = (unsigned char)(i * i / 100);
-		t_refuse(nth, true);
-		_exit(pack(&job) ? DONE : REPORTED);
+		t_refuse(nth, onwards);
+		status = pack(&job) ? DONE : REPORTED;
+		_exit(t_out() == 0 ? status : LEFT);
 	}
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert(WIFEXITED(status), "status %x", status);
@@ -95,11 +96,14 @@ static int encoding_refused(size_t nth)
 
 Test(brotli, an_encoder_that_is_refused_reports_or_exits)
 {
-	size_t nth = 1;
+	size_t nth;
 	int end;
 
-	cr_assert_eq(encoding_refused(nth), REPORTED);
-	while ((end = encoding_refused(++nth)) != DONE)
-		cr_assert(end == BROTLI_EXITS || end == REPORTED, "refusal %zu: %d", nth, end);
-	cr_assert_geq(nth, 5);
+	for (int onwards = 0; onwards < 2; onwards++) {
+		nth = 1;
+		cr_assert_eq(encoding_refused(nth, onwards), REPORTED);
+		while ((end = encoding_refused(++nth, onwards)) != DONE)
+			cr_assert(end == BROTLI_EXITS || end == REPORTED, "refusal %zu: %d", nth, end);
+		cr_assert_geq(nth, 5);
+	}
 }
