@@ -15,9 +15,9 @@ TestSuite(headers, .timeout = 60);
 
 static char path[64];
 
-static bool compiles(struct t_result *r, const char *compiler, const char *standard, const char *optimise)
+static bool compiles(struct t_result *r, const char *compiler, const char *standard, const char *option)
 {
-	const char *const argv[] = { compiler, standard, optimise, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I",
+	const char *const argv[] = { compiler, standard, option, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I",
 		T_INCLUDE, "-c", "-o", "/dev/null", path, NULL };
 
 	t_program(r, argv, NULL, 0);
@@ -30,7 +30,7 @@ static const char *const headers[][2] = {
 	{ "buf.h", "struct bufpool_buf x = BUFPOOL_BUF_INIT; bufpool_buf_release(&x);" },
 	{ "bufpool.h", "bufpool_release(bufpool_acquire(10));" },
 	{ "bytes.h", "struct bufpool_bytes x = BUFPOOL_BYTES_INIT; bufpool_bytes_release(&x);" },
-	{ "copy.h", "static struct bufpool_copy x; bufpool_copy_end(&x);" },
+	{ "copy.h", "struct bufpool_copy x = BUFPOOL_COPY_INIT; bufpool_copy_end(&x);" },
 	{ "objects.h", "bufpool_objects_destroy(NULL);" },
 	{ "sites.h", "(void)BUFPOOL_SITE_(1);" },
 	{ "vec.h", "struct bufpool_vec x = BUFPOOL_VEC_INIT; bufpool_vec_release(&x);" },
@@ -135,6 +135,26 @@ Test(headers, dropping_a_block_does_not_compile)
 		   "unused-result");
 	expect_gcc(false, "\tvoid *b[4];\n\tbufpool_acquire_many(b, 4, 10);\n\tbufpool_release_many(b, 4);",
 		   "unused-result");
+}
+
+Test(headers, S23_a_leak_is_found_by_the_analyzer)
+{
+	static const char *const bodies[][2] = {
+		{ "\tchar *p = bufpool_acquire(10);\n\tif (p)\n\t\t*p = 1;", "leak of" },
+		{ "\tchar *p = bufpool_acquire(10);\n\tif (p)\n\t\t*p = 1;\n\tbufpool_release(p);", NULL },
+		{ "\tchar *p = bufpool_acquire(10);\n\tbufpool_release(p);\n\tbufpool_release(p);", "double-" },
+	};
+	char text[512];
+	struct t_result r;
+
+	for (size_t i = 0; i < T_COUNT(bodies); i++) {
+		snprintf(text, sizeof(text), "#include <bufpool/bufpool.h>\nvoid f(void);\nvoid f(void)\n{\n%s\n}\n", bodies[i][0]);
+		t_write_source(path, sizeof(path), ".c", text);
+		cr_expect_eq(compiles(&r, "gcc", "-std=c17", "-fanalyzer"), bodies[i][1] == NULL, "%s: %s", bodies[i][0], r.text);
+		if (bodies[i][1])
+			cr_expect_not_null(strstr(r.text, bodies[i][1]), "%s: %s", bodies[i][0], r.text);
+		unlink(path);
+	}
 }
 
 Test(headers, null_where_none_is_allowed_does_not_compile)

@@ -5,6 +5,9 @@
  */
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +98,77 @@ TEST(S23_a_library_is_named_with_who_called_it, T_SHIM, .conf = "leaks:true")
 	snprintf(caller, sizeof(caller), "\nbufpool:       %s+0x", program_invocation_short_name);
 	CHECK(strncmp(strchr(place, '\n'), caller, strlen(caller)) == 0);
 	free(line);
+}
+
+/* ---- threads that hang ---- */
+
+enum { HANGING = 6, ROUNDS = 12, KEPT = 33333 };
+
+static sem_t ready;
+
+static void stand(int number)
+{
+	(void)number;
+	sem_post(&ready);
+	for (;;)
+		pause();
+}
+
+/* The whole family, so that the signal comes in each of its ways. */
+static void *toil(void *arg)
+{
+	unsigned seed = (unsigned)(uintptr_t)arg;
+	void *volatile mine = malloc(KEPT);
+	char *p[20];
+
+	sem_post(&ready);
+	for (;;) {
+		for (unsigned i = 0; i < COUNT(p); i++) {
+			size_t n = (size_t)rand_r(&seed) % 100000 >> rand_r(&seed) % 12;
+
+			p[i] = i % 3 == 0 ? calloc(1, n) : i % 7 == 0 ? memalign(64, n) : malloc(n);
+			p[i] = i % 5 == 0 ? realloc(p[i], 2 * n + 1) : p[i];
+		}
+		for (unsigned i = 0; i < COUNT(p); i++)
+			free(p[i]);
+	}
+	return mine;
+}
+
+/* Threads are stopped where they happen to be, for good: ends with 0 if the report comes, and names what they keep. */
+static void hang_and_report(void *round)
+{
+	struct timespec moment = {.tv_nsec = 1000000 + *(unsigned *)round * 137000};
+	pthread_t threads[HANGING];
+	char kept[64];
+
+	alarm(20);
+	signal(SIGUSR1, stand);
+	sem_init(&ready, 0, 0);
+	for (uintptr_t i = 0; i < HANGING; i++)
+		if (pthread_create(&threads[i], NULL, toil, (void *)(i + 100 * *(unsigned *)round)) != 0)
+			_exit(2);
+	for (unsigned i = 0; i < HANGING; i++)
+		sem_wait(&ready);
+	nanosleep(&moment, NULL);
+	for (unsigned i = 0; i < HANGING; i++)
+		pthread_kill(threads[i], SIGUSR1);
+	for (unsigned i = 0; i < HANGING; i++)
+		sem_wait(&ready);
+	snprintf(kept, sizeof(kept), " %u bytes in %u blocks: ", HANGING * KEPT, HANGING);
+	_exit(strstr(report(), kept) != NULL ? 0 : 3);
+}
+
+TEST(S24_threads_that_hang_anywhere_in_malloc_do_not_keep_the_report_from_coming, T_SHIM, .conf = "leaks:true", .timeout = 120)
+{
+	static char err[1 << 12];
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		int status = t_child(err, sizeof(err), hang_and_report, &round);
+
+		t_note("round %u: status %x", round, (unsigned)status);
+		NEED(status == 0);
+	}
 }
 
 /* ---- check:strict ---- */
