@@ -9,6 +9,7 @@
 
 #include "cache/options.h"
 #include "cache/policy.h"
+#include "sys/limits.h"
 
 /* For a reader, which may have lost its CPU: what takes longer is this thread, below a signal handler. */
 enum { SETTLE_MS = 1000 };

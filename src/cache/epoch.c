@@ -88,7 +88,7 @@ static void retire(struct bp_pool *pool, int cpu)
 struct destination {
 	struct bp_pool *pool;
 	struct bp_level *level;
-	size_t gone; /* bytes, for want of magazines */
+	size_t gone; /* bytes that went back at once, for want of magazines */
 };
 
 static void collect(void *ctx, unsigned class, void **blocks, size_t count)

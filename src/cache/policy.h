@@ -133,8 +133,8 @@ static inline uint64_t bp_policy_waiting(uint64_t limit)
 }
 
 /* How long one slow path may go on giving back, in ns: a sixteenth of the time since the last one did, so that what is
- * queued is gone within the epoch whether the program calls often or rarely; never less than a magazine takes, never so
- * long that it is a pause. As long as that at once where more waits than may. */
+ * queued is gone within the epoch whether the program calls often or rarely; never less than a step takes, never so long
+ * that it is a pause. As long as that at once where more waits than may. */
 static inline uint64_t bp_policy_giveback_ns(uint64_t since_ns, bool crowded)
 {
 	uint64_t share = since_ns / 16;

@@ -30,6 +30,7 @@
 #include "cache/watch.h"
 #include "sys/backend.h"
 #include "sys/bump.h"
+#include "sys/limits.h"
 #include "sys/pass.h"
 
 struct bp_pool bp_default_pool = { .slabs = BP_SLABS_INIT, .heap = { .owner = BP_OWNER_NONE } };

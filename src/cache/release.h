@@ -12,7 +12,8 @@ void bp_pool_outside(struct bp_pool *pool, int64_t bytes);
 
 void bp_pool_put(struct bp_pool *pool, struct bp_level *l, unsigned class, uint32_t magazine);
 uint32_t bp_pool_take(struct bp_pool *pool, struct bp_level *l, unsigned class);
-/* Any number of marked blocks, copied into magazines; without memory for those, given back at once: how many bytes. */
+/* Any number of marked blocks, copied into magazines. Returns the bytes of those that went back at once instead, because
+ * there was no memory for magazines. */
 size_t bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned class, void *const *blocks, size_t count);
 
 /* A marked block that is not to be kept, though its class is. */

@@ -194,9 +194,9 @@ static void spread(void **slots, uint32_t n)
 		slots[place[(most - (uintptr_t)from[i]) >> shift]++] = from[i];
 }
 
-/* As programs release in order, or in the reverse of it, mostly, such a row stays as it is. In any other one the blocks near
- * each other are brought together first; what that leaves to insertion is little, unless one block lies so far away that
- * all others share a bucket. */
+/* Programs mostly release in order, or in the reverse of it: such a row stays as it is. In any other one blocks near each
+ * other are brought together first. That leaves little to insertion, unless one block lies so far away that all others share
+ * a bucket; then it is given up. */
 void bp_magazine_sort(uint32_t m)
 {
 	void **slots = rows[m];

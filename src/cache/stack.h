@@ -29,7 +29,7 @@ struct bp_stack {
 	_Atomic uint64_t head; /* tag << 32 | index */
 };
 
-/* As many as so many bytes of 64-byte blocks need; of smaller ones that many are never cached. */
+/* As many as so many bytes of 64-byte blocks need: of smaller ones that many are hardly ever cached. */
 static inline size_t bp_magazines_for(size_t bytes)
 {
 	return bytes / (64 * BP_MAGAZINE_SLOTS);
@@ -49,10 +49,9 @@ void **bp_magazine_slots(uint32_t m);
 uint32_t bp_magazine_count(uint32_t m);
 void bp_magazine_set_count(uint32_t m, uint32_t count);
 
-/* Puts neighbours in memory next to each other where the slots are in no order: descending then, since the last is taken
- * first. What nearly is in order, up or down, stays as it is (one pair in BP_ROW_IN_ORDER the wrong way round). O(n): order
- * is a favour, and is given up where it would take more. */
-enum { BP_ROW_IN_ORDER = 8 };
+/* Slots in no order are put in descending order, so that the last, which is taken first, is the lowest. What nearly is in
+ * order, up or down, stays as it is. O(n): where a whole order would take more, near blocks only end near each other. */
+enum { BP_ROW_IN_ORDER = 8 }; /* one pair in so many may stand the wrong way round */
 void bp_magazine_sort(uint32_t m);
 
 void bp_stack_push(struct bp_stack *s, uint32_t m);

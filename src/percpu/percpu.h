@@ -32,7 +32,7 @@
  * Why cpu_id and not mm_cid: a released block is warm in the cache of the CPU that released it, and membarrier can stop
  * one CPU but not one mm_cid.
  *
- * Read first: this header; then rseq_x86_64.h; seats.h; fallback.c; percpu.c.
+ * Read first: this header; then rseq_x86_64.h; seats.h; fallback.c; percpu.c; taking.c.
  */
 #ifndef BP_PERCPU_PERCPU_H
 #define BP_PERCPU_PERCPU_H
@@ -142,7 +142,7 @@ static inline struct bp_slab *bp_slab_of(struct bp_slabs s, int cpu)
 #include "percpu/rseq_none.h"
 #endif
 
-/* ---- the slow path: percpu.c, by the mode in force ---- */
+/* ---- the slow path, by the mode in force: percpu.c, and for other CPUs' stacks taking.c ---- */
 
 /* Chooses the mode. wanted: what the options say (BP_PERCPU_RSEQ falls back where there is none). */
 enum bp_percpu_mode bp_percpu_start(enum bp_percpu_mode wanted);

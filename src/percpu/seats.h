@@ -10,7 +10,7 @@
  *   - A thread works on its seat's stacks with plain loads and stores. Meanwhile its area says so: `here`, else the offset
  *     of the seat's slab from that of CPU 0, is BP_SEAT_AWAY, the offset of a slab below in which all is closed. So a
  *     signal handler above an operation of its own thread finds no seat: "not here".
- *   - Another thread takes a seat's stacks as it takes a CPU's (percpu.c): it closes them, waits for operations in flight
+ *   - Another thread takes a seat's stacks as it takes a CPU's (taking.c): it closes them, waits for operations in flight
  *     and reads the words. The waiting is an asymmetric Dekker lock. The owner stores `here`, then looks whether the stack
  *     is open; the taker closes the stack, then looks at `here`. Between the two the owner has a fence for the compiler
  *     only; the taker has membarrier, a fence on all threads. So the owner sees the stack closed, or the taker sees that

@@ -22,6 +22,7 @@
 #include "cache/account.h"
 #include "cache/stack.h"
 #include "shim/shim.h"
+#include "sys/limits.h"
 #include "sys/pass.h"
 #include "sys/range.h"
 

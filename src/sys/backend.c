@@ -18,6 +18,7 @@
 #include "sys/arena.h"
 #include "sys/backend_parts.h"
 #include "sys/jemalloc.h"
+#include "sys/limits.h"
 #include "sys/pass.h"
 #include "sys/range.h"
 #include "sys/text.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What the engine asks of the kernel and the process's surroundings, in one place: address space, time, CPUs, limits,
- * the environment, one line on standard error. Everything here may be called inside malloc: no stdio, no getenv, no
- * dlsym, nothing that allocates; errno is preserved by all of it.
+ * What the engine asks of the kernel and the process's surroundings, in one place: address space, time, CPUs, the
+ * environment, one line on standard error; limits have a file of their own. Everything here may be called inside malloc:
+ * no stdio, no getenv, no dlsym, nothing that allocates; errno is preserved by all of it.
  */
 #ifndef BP_SYS_OS_H
 #define BP_SYS_OS_H
@@ -50,17 +50,6 @@ uint64_t bp_os_now_ns(void);
 unsigned bp_os_possible_cpus(void);
 /* The CPU this thread runs on, by the vDSO; 0 where that can't be known, or would, confined, take a system call. */
 unsigned bp_os_cpu(void);
-/* RLIMIT_AS; SIZE_MAX: none. */
-size_t bp_os_address_limit(void);
-/* What counts against it: the address space that this process has mapped. 0: can't be known. */
-size_t bp_os_address_space(void);
-/* Is there a limit, RLIMIT_AS or RLIMIT_DATA, at which memory is refused? Confined: was there one? */
-bool bp_os_is_limited(void);
-/* Memory this process may hope for: the cgroup's limit or the machine's memory, whichever is smaller. */
-uint64_t bp_os_memory_limit(void);
-/* The tightest limit of the cgroups in `list`, whose form is that of /proc/self/cgroup, and of those above them; groups are
- * directories below `root`. UINT64_MAX: none. */
-uint64_t bp_os_group_limit(const char *list, const char *root);
 /* Seed for the marks of released blocks. */
 uint64_t bp_os_random(void);
 /* Under valgrind, which replaces malloc and looks for errors that a pool would hide. */

@@ -10,6 +10,7 @@
 
 #include "sys/backend.h"
 #include "sys/jemalloc.h"
+#include "sys/limits.h"
 
 enum { TCACHE_BYTES = 128 << 10 /* more than a thread's cache takes */ };
 

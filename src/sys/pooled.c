@@ -23,6 +23,7 @@
 #include "sys/arena.h"
 #include "sys/backend_parts.h"
 #include "sys/jemalloc.h"
+#include "sys/limits.h"
 #include "sys/range.h"
 
 enum {

@@ -69,7 +69,7 @@ program() {
 	shift 2
 	title="$name ($level)"
 	[ -n "$qemu" ] || { skip "$title" 'qemu-aarch64 is not installed'; return; }
-	said=$(compile "$level" -static "$@" "$root"/src/percpu/*.c "$root/src/sys/os.c" "$root/src/sys/text.c" \
+	said=$(compile "$level" -static "$@" "$root"/src/percpu/*.c "$root/src/sys/os.c" "$root/src/sys/limits.c" "$root/src/sys/text.c" \
 		"$root/src/sys/barrier.c" "$root"/size_classes/size_classes.c -o "$out/aarch64-$name" -lpthread)
 	result "$title compiles" $? "$said"
 	[ -x "$out/aarch64-$name" ] || return

@@ -141,7 +141,7 @@ injected() { # TARGET
 	step 'unit-inject' aarch64-linux-gnu-gcc --sysroot="$out/arm64" -std=gnu2x -D_GNU_SOURCE -O2 -fno-builtin-malloc \
 		-DBP_JEMALLOC_EMBEDDED=1 -Wno-unused-label -include "$here/inject.h" -I"$root/src" -I"$root/include" \
 		-I"$root/size_classes" "$root/tests/unit/inject.c" "$root/tests/unit/support.c" "$root"/src/percpu/*.c \
-		"$root/src/sys/os.c" "$root/src/sys/text.c" "$root/src/sys/barrier.c" "$root/size_classes/size_classes.c" \
+		"$root/src/sys/os.c" "$root/src/sys/limits.c" "$root/src/sys/text.c" "$root/src/sys/barrier.c" "$root/size_classes/size_classes.c" \
 		-o "$1" -lcriterion -lpthread
 }
 

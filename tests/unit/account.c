@@ -13,6 +13,7 @@
 #include "cache/release.h"
 #include "pools.h"
 #include "support.h"
+#include "sys/limits.h"
 
 enum { MANY = 600 };
 static void *blocks[MANY];

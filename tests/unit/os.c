@@ -4,6 +4,7 @@
  * files and lists are read as far as they go.
  */
 #include "sys/os.h"
+#include "sys/limits.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
