@@ -10,7 +10,6 @@
 
 #include <bufpool/adapters/brotli.h>
 
-static struct bench_input packed[BENCH_MESSAGES];
 static struct bufpool *large;
 
 void bench_install(void)
@@ -46,33 +45,22 @@ static size_t decoded(struct bench_input in)
 
 static size_t lap_encode_messages(void)
 {
-	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(encoded(bench_messages[i], bench_packed, sizeof(bench_packed)) > 30, "Brotli: too short");
-	return BENCH_MESSAGES;
+	return bench_lap_pack(encoded);
 }
 
 static size_t lap_encode_whole(void)
 {
-	bench_expect(encoded(bench_whole, bench_packed, sizeof(bench_packed)) > 10000, "Brotli: too short");
-	return 1;
+	return bench_lap_pack_whole(encoded);
 }
 
 static void prepare_packed(void)
 {
-	unsigned char *at = bench_packed;
-
-	bench_prepare_500();
-	for (size_t i = 0; i < BENCH_MESSAGES; i++) {
-		packed[i] = (struct bench_input){ at, encoded(bench_messages[i], at, 4096) };
-		at += packed[i].size;
-	}
+	bench_prepare_packed(encoded);
 }
 
 static size_t lap_decode_messages(void)
 {
-	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(decoded(packed[i]) == bench_messages[i].size, "Brotli: too short");
-	return BENCH_MESSAGES;
+	return bench_lap_unpack(decoded);
 }
 
 const struct bench_workload bench_workloads[] = {

@@ -8,7 +8,6 @@
 
 #include <bufpool/adapters/liblzma.h>
 
-static struct bench_input packed[BENCH_MESSAGES];
 static lzma_allocator allocator;
 
 void bench_install(void)
@@ -34,31 +33,29 @@ static size_t coded(struct bench_input in, unsigned char *out, size_t room, bool
 	return stream.total_out;
 }
 
+static size_t encoded(struct bench_input in, unsigned char *out, size_t room)
+{
+	return coded(in, out, room, false);
+}
+
+static size_t decoded(struct bench_input in)
+{
+	return coded(in, bench_unpacked, sizeof(bench_unpacked), true);
+}
+
 static size_t lap_encode(void)
 {
-	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(coded(bench_messages[i], bench_packed, sizeof(bench_packed), false) > 30,
-			     "liblzma: too short");
-	return BENCH_MESSAGES;
+	return bench_lap_pack(encoded);
 }
 
 static void prepare_packed(void)
 {
-	unsigned char *at = bench_packed;
-
-	bench_prepare_500();
-	for (size_t i = 0; i < BENCH_MESSAGES; i++) {
-		packed[i] = (struct bench_input){ at, coded(bench_messages[i], at, 4096, false) };
-		at += packed[i].size;
-	}
+	bench_prepare_packed(encoded);
 }
 
 static size_t lap_decode(void)
 {
-	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(coded(packed[i], bench_unpacked, sizeof(bench_unpacked), true) == bench_messages[i].size,
-			     "liblzma: too short");
-	return BENCH_MESSAGES;
+	return bench_lap_unpack(decoded);
 }
 
 const struct bench_workload bench_workloads[] = {

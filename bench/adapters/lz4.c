@@ -9,7 +9,6 @@
 
 #include <bufpool/adapters/lz4.h>
 
-static struct bench_input packed[BENCH_MESSAGES];
 static struct bufpool *large;
 
 void bench_install(void)
@@ -49,27 +48,17 @@ static size_t decompressed(struct bench_input in)
 
 static size_t lap_compress(void)
 {
-	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(compressed(bench_messages[i], bench_packed, sizeof(bench_packed)) > 30, "LZ4: too short");
-	return BENCH_MESSAGES;
+	return bench_lap_pack(compressed);
 }
 
 static void prepare_packed(void)
 {
-	unsigned char *at = bench_packed, *end = bench_packed + sizeof(bench_packed);
-
-	bench_prepare_500();
-	for (size_t i = 0; i < BENCH_MESSAGES; i++) {
-		packed[i] = (struct bench_input){ at, compressed(bench_messages[i], at, (size_t)(end - at)) };
-		at += packed[i].size;
-	}
+	bench_prepare_packed(compressed);
 }
 
 static size_t lap_decompress(void)
 {
-	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(decompressed(packed[i]) == bench_messages[i].size, "LZ4: too short");
-	return BENCH_MESSAGES;
+	return bench_lap_unpack(decompressed);
 }
 
 const struct bench_workload bench_workloads[] = {

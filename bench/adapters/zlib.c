@@ -11,7 +11,6 @@
 
 #include <bufpool/adapters/zlib.h>
 
-static struct bench_input packed[BENCH_MESSAGES];
 
 void bench_install(void)
 {
@@ -54,33 +53,22 @@ static size_t inflated(struct bench_input in)
 
 static size_t lap_deflate_messages(void)
 {
-	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(deflated(bench_messages[i], bench_packed, sizeof(bench_packed)) > 30, "zlib: too short");
-	return BENCH_MESSAGES;
+	return bench_lap_pack(deflated);
 }
 
 static size_t lap_deflate_whole(void)
 {
-	bench_expect(deflated(bench_whole, bench_packed, sizeof(bench_packed)) > 10000, "zlib: too short");
-	return 1;
+	return bench_lap_pack_whole(deflated);
 }
 
 static void prepare_packed(void)
 {
-	unsigned char *at = bench_packed;
-
-	bench_prepare_500();
-	for (size_t i = 0; i < BENCH_MESSAGES; i++) {
-		packed[i] = (struct bench_input){ at, deflated(bench_messages[i], at, 4096) };
-		at += packed[i].size;
-	}
+	bench_prepare_packed(deflated);
 }
 
 static size_t lap_inflate_messages(void)
 {
-	for (size_t i = 0; i < BENCH_MESSAGES; i++)
-		bench_expect(inflated(packed[i]) == bench_messages[i].size, "zlib: too short");
-	return BENCH_MESSAGES;
+	return bench_lap_unpack(inflated);
 }
 
 const struct bench_workload bench_workloads[] = {

@@ -14,10 +14,6 @@
 
 TestSuite(jansson, .timeout = 60);
 
-static const char small[] =
-	"{\"name\":\"a name with \\u00e9 and \\\"quotes\\\"\",\"numbers\":[0,-1,2.5,1e30],"
-	"\"nested\":{\"empty\":{},\"list\":[[],[null,true,false]],\"text\":\"\"}}";
-
 static void release_text(char *text)
 {
 	json_free_t release;
@@ -44,18 +40,7 @@ static char *loaded_and_dumped(const char *text)
 
 Test(jansson, a_document_comes_out_as_without_hooks)
 {
-	size_t size;
-	char *text = t_read_json(&size), *without = loaded_and_dumped(text), *with;
-
-	t_begin();
-	bufpool_jansson_install_process();
-	with = loaded_and_dumped(text);
-	cr_assert_str_eq(with, without);
-	cr_assert_gt(t_asked(), 1000);
-	t_end();
-	free(with);
-	free(without);
-	free(text);
+	t_json_same(bufpool_jansson_install_process, loaded_and_dumped);
 }
 
 Test(jansson, dumped_text_is_a_block_of_the_pool)
@@ -77,7 +62,7 @@ Test(jansson, dumped_text_is_a_block_of_the_pool)
 static enum t_outcome load_and_dump(void *expected)
 {
 	json_error_t error;
-	json_t *value = json_loads(small, 0, &error);
+	json_t *value = json_loads(t_json_small, 0, &error);
 	char *text = value ? json_dumps(value, JSON_INDENT(2)) : NULL;
 	const enum t_outcome outcome = !text ? T_REPORTED : !strcmp(text, expected) ? T_DONE : T_WRONG;
 
@@ -105,7 +90,7 @@ static enum t_outcome pack_and_copy(void *unused)
  * */
 Test(jansson, every_refusal_is_reported_as_with_libc)
 {
-	char *expected = loaded_and_dumped(small);
+	char *expected = loaded_and_dumped(t_json_small);
 	struct t_sweep adapter, libc;
 
 	t_begin();

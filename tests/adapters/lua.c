@@ -8,37 +8,28 @@
 #include <lauxlib.h>
 
 #include <bufpool/adapters/lua.h>
-#include "support.h"
+#include "script.h"
 
 #include <criterion/criterion.h>
-#include <stdlib.h>
 #include <string.h>
 
 TestSuite(lua, .timeout = 120);
 
-struct task {
-	const char *script;
-	size_t size;
-	int rounds;
-	const char *expected;
-	struct bufpool *pool;
-};
-
 /* All of it under lua_pcall: outside, an error in Lua is a panic. */
 static int work(lua_State *L)
 {
-	const struct task *task = lua_touserdata(L, 1);
+	const struct t_script *script = lua_touserdata(L, 1);
 
 	luaL_openlibs(L);
-	if (luaL_loadbuffer(L, task->script, task->size, "script") != LUA_OK)
+	if (luaL_loadbuffer(L, script->text, script->size, "script") != LUA_OK)
 		return lua_error(L);
-	lua_pushinteger(L, task->rounds);
+	lua_pushinteger(L, script->rounds);
 	lua_call(L, 1, 1);
 	return 1;
 }
 
 /* The script's result, from malloc; NULL where Lua said that it has no memory. */
-static char *result(lua_State *L, struct task *task)
+static char *result(lua_State *L, const struct t_script *script)
 {
 	char *text = NULL;
 	int status;
@@ -46,7 +37,7 @@ static char *result(lua_State *L, struct task *task)
 	if (!L)
 		return NULL;
 	lua_pushcfunction(L, work);
-	lua_pushlightuserdata(L, task);
+	lua_pushlightuserdata(L, (void *)script);
 	status = lua_pcall(L, 1, 1, 0);
 	if (status == LUA_OK)
 		text = strdup(lua_tostring(L, -1));
@@ -56,44 +47,14 @@ static char *result(lua_State *L, struct task *task)
 	return text;
 }
 
-static void prepare(struct task *task, int rounds)
+static char *run(const struct t_script *script)
 {
-	task->script = t_read(&task->size, "script.lua");
-	task->rounds = rounds;
-	task->pool = NULL;
-	task->expected = result(luaL_newstate(), task);
-	cr_assert_not_null(task->expected);
-}
-
-static void done(struct task *task)
-{
-	free((char *)task->script);
-	free((char *)task->expected);
-}
-
-static enum t_outcome run(void *ctx)
-{
-	struct task *task = ctx;
-	char *text = result(bufpool_lua_create(task->pool), task);
-	const bool there = text;
-
-	if (there)
-		cr_assert_str_eq(text, task->expected);
-	free(text);
-	return there ? T_DONE : T_REPORTED;
+	return result(script->hooked ? bufpool_lua_create(script->pool) : luaL_newstate(), script);
 }
 
 Test(lua, a_script_gives_what_it_gives_without_hooks)
 {
-	struct task task;
-
-	prepare(&task, 200);
-	cr_assert_gt(strlen(task.expected), 100);
-	t_begin();
-	cr_assert_eq(run(&task), T_DONE);
-	cr_assert_gt(t_asked(), 20000);
-	t_end();
-	done(&task);
+	t_script_same(run, "script.lua", 200, 20000);
 }
 
 Test(lua, everything_lies_in_the_pool_until_the_state_is_closed)
@@ -115,19 +76,7 @@ Test(lua, everything_lies_in_the_pool_until_the_state_is_closed)
 
 Test(lua, a_pool_of_ones_own)
 {
-	struct bufpool_stats s = { .size = sizeof(s) };
-	struct task task;
-
-	prepare(&task, 10);
-	cr_assert_eq(bufpool_create(&task.pool, NULL), 0);
-	t_begin();
-	cr_assert_eq(run(&task), T_DONE);
-	cr_assert_eq(bufpool_stats_get(&s, task.pool), 0);
-	cr_assert_gt(s.acquired + s.passed_through, 1000);
-	cr_assert_eq(s.in_use, 0);
-	t_end();
-	bufpool_destroy(task.pool);
-	done(&task);
+	t_script_own_pool(run, "script.lua");
 }
 
 Test(lua, destroying_the_pool_ends_a_state)
@@ -147,16 +96,16 @@ Test(lua, destroying_the_pool_ends_a_state)
 /* A refusal makes Lua collect and ask again, so that many runs survive the one where a single request is refused. */
 Test(lua, every_refusal_is_reported_or_survived)
 {
-	struct task task;
+	struct t_script script;
 	struct t_sweep s;
 
-	prepare(&task, 1);
+	t_script_begin(&script, run, "script.lua", 1);
 	t_begin();
-	s = t_sweep(run, &task);
+	s = t_sweep(t_script_work, &script);
 	cr_assert_gt(s.asked, 500);
 	cr_assert_eq(s.reported + s.survived, 2 * s.asked);
 	cr_assert_geq(s.reported, s.asked - 50, "of %zu refused onwards %zu were reported", s.asked, s.reported);
 	cr_assert_gt(s.survived, 0);
 	t_end();
-	done(&task);
+	t_script_end(&script);
 }

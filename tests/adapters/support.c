@@ -322,3 +322,23 @@ char *t_read_json(size_t *size)
 {
 	return t_read(size, T_JSON);
 }
+
+const char t_json_small[] =
+	"{\"name\":\"a name with \\u00e9 and \\\"quotes\\\"\",\"numbers\":[0,-1,2.5,1e30],"
+	"\"nested\":{\"empty\":{},\"list\":[[],[null,true,false]],\"text\":\"\"}}";
+
+void t_json_same(void (*install)(void), char *(*printed)(const char *text))
+{
+	size_t size;
+	char *text = t_read_json(&size), *without = printed(text), *with;
+
+	t_begin();
+	install();
+	with = printed(text);
+	cr_assert_str_eq(with, without);
+	cr_assert_gt(t_asked(), 1000);
+	t_end();
+	free(with);
+	free(without);
+	free(text);
+}

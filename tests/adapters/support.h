@@ -79,6 +79,11 @@ void t_expect_same(const struct t_sweep *adapter, const struct t_sweep *libc);
 char *t_read(size_t *size, const char *path);
 /* A JSON document of some 100 kB that another program wrote: meson's description of this build. */
 char *t_read_json(size_t *size);
+/* A short one with all that JSON has. */
+extern const char t_json_small[];
+/* That document comes out of a library whose hooks, the process's, install() has set as it did before. printed: parses and
+ * prints; the text is from libc's malloc, whatever the hooks are. */
+void t_json_same(void (*install)(void), char *(*printed)(const char *text));
 
 #ifdef __cplusplus
 }

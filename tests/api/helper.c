@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * A program that the API tests start with a BUFPOOL_CONF or a limit of their own: options are read once, at the start.
- * One command per process; the exit status is 0 where all was well, and what went wrong is printed.
+ * One command per process (tool.h).
  */
-#include "support.h"
+#include "tool.h"
 
 #include <bufpool/objects.h>
 #include <errno.h>
@@ -13,14 +13,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static unsigned wrong;
-
-#define CHECK(condition) \
-	do { \
-		if (!(condition) && ++wrong) \
-			printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-	} while (0)
 
 static struct bufpool_stats stats(void)
 {
@@ -246,19 +238,9 @@ void t_burst_tick(const char *epoch_ms);
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		void (*run)(const char *argument);
-	} commands[] = { { "option", option }, { "cap", cap }, { "use", use }, { "double", release_twice },
-		{ "exhaust", exhaust }, { "partial", partial }, { "fork_objects", fork_objects },
+	static const struct command commands[] = { { "option", option }, { "cap", cap }, { "use", use },
+		{ "double", release_twice }, { "exhaust", exhaust }, { "partial", partial }, { "fork_objects", fork_objects },
 		{ "leak_objects", leak_objects }, { "drop_objects", drop_objects }, { "burst", t_burst }, { "tick", t_burst_tick } };
 
-	for (size_t i = 0; argc > 1 && i < T_COUNT(commands); i++) {
-		if (strcmp(argv[1], commands[i].name))
-			continue;
-		commands[i].run(argv[2]);
-		return wrong ? 1 : 0;
-	}
-	fprintf(stderr, "no such command\n");
-	return 2;
+	return run_command(argc, argv, commands, T_COUNT(commands));
 }

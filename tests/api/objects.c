@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Object pools: the life of an object (S6), what is not kept (S12), requests (S13), what fails.
+ * Object pools: the life of an object (S6), what is watched, what fails. Objects with a buffer each: objects_printers.c.
  */
 #include "objects_common.h"
 
-#include <bufpool/buf.h>
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -207,165 +205,6 @@ Test(objects, pools_do_not_mix)
 	cr_assert(o_all_ended_once(&other));
 }
 
-/* ---- what is not kept ---- */
-
-struct printer {
-	struct bufpool_buf text;
-	unsigned uses;
-};
-
-static unsigned printers, refused;
-
-static void *construct_printer(void *ctx)
-{
-	struct printer *p = bufpool_acquire_zeroed(sizeof(*p));
-
-	(void)ctx;
-	printers++;
-	return p;
-}
-
-/* The text's version: the whole object goes. */
-static bool refuse_large(void *obj, void *ctx)
-{
-	struct printer *p = obj;
-
-	(void)ctx;
-	bufpool_buf_reset(&p->text);
-	p->uses++;
-	return p->text.cap <= T_CAP;
-}
-
-/* Today's Go: it stays, without its buffer. */
-static bool drop_buffer(void *obj, void *ctx)
-{
-	struct printer *p = obj;
-
-	(void)ctx;
-	bufpool_buf_reset(&p->text);
-	if (p->text.cap > T_CAP)
-		bufpool_buf_release(&p->text);
-	p->uses++;
-	return true;
-}
-
-static void destruct_printer(void *obj, void *ctx, int reason)
-{
-	struct printer *p = obj;
-
-	(void)ctx;
-	refused += reason == BUFPOOL_OBJECTS_REFUSED;
-	bufpool_buf_release(&p->text);
-	bufpool_release(p);
-}
-
-/* An object whose buffer has grown to `size`, as it is the next time. */
-static struct printer *print(struct bufpool_objects *o, size_t size)
-{
-	struct printer *p = bufpool_objects_acquire(o);
-
-	cr_assert_eq(bufpool_buf_reserve(&p->text, size), 0);
-	cr_assert_eq(p->text.cap > T_CAP, size > T_CAP);
-	bufpool_objects_release(o, p);
-	return bufpool_objects_acquire(o);
-}
-
-Test(objects, S12_an_object_that_grew_too_large_is_not_kept)
-{
-	const struct bufpool_objects_ops ops = { sizeof(ops), construct_printer, refuse_large, destruct_printer };
-	const uint64_t before = t_stats().in_use;
-	struct bufpool_objects *o;
-	struct printer *p;
-
-	o_need_pool();
-	cr_assert_eq(bufpool_objects_create(&o, &ops, NULL), 0);
-	p = print(o, T_CAP);
-	cr_assert_eq(printers, 1);
-	cr_assert_eq(p->uses, 1);
-	cr_assert_eq(p->text.cap, T_CAP);
-	bufpool_objects_release(o, p);
-	p = print(o, T_CAP + 1);
-	cr_assert_eq(printers, 2);
-	cr_assert_eq(refused, 1);
-	cr_assert_eq(p->uses, 0);
-	cr_assert_eq(p->text.cap, 0);
-	bufpool_objects_release(o, p);
-	bufpool_objects_destroy(o);
-	cr_assert_eq(t_stats().in_use, before);
-}
-
-Test(objects, S12_or_is_kept_without_its_buffer)
-{
-	const struct bufpool_objects_ops ops = { sizeof(ops), construct_printer, drop_buffer, destruct_printer };
-	const uint64_t before = t_stats().in_use;
-	struct bufpool_objects *o;
-	struct printer *p;
-
-	o_need_pool();
-	cr_assert_eq(bufpool_objects_create(&o, &ops, NULL), 0);
-	p = print(o, T_CAP);
-	cr_assert_eq(p->text.cap, T_CAP);
-	bufpool_objects_release(o, p);
-	p = print(o, T_CAP + 1);
-	cr_assert_eq(printers, 1);
-	cr_assert_eq(refused, 0);
-	cr_assert_eq(p->uses, 3);
-	cr_assert_eq(p->text.cap, 0);
-	bufpool_objects_release(o, p);
-	bufpool_objects_destroy(o);
-	cr_assert_eq(t_stats().in_use, before);
-}
-
-/* ---- requests ---- */
-
-static bool reset_request(void *obj, void *ctx)
-{
-	struct printer *p = obj;
-
-	(void)ctx;
-	bufpool_buf_reset(&p->text);
-	p->uses++;
-	return true;
-}
-
-static void serve(struct bufpool_objects *o, unsigned number)
-{
-	struct printer *p = bufpool_objects_acquire(o);
-	char expected[64];
-
-	snprintf(expected, sizeof(expected), "request %u: %u bytes", number, number % 3000);
-	if (bufpool_buf_printf(&p->text, "request %u: ", number) < 0 ||
-	    bufpool_buf_printf(&p->text, "%u bytes", number % 3000) < 0 ||
-	    memcmp(p->text.data, expected, strlen(expected)) != 0 || p->text.len != strlen(expected))
-		refused++;
-	if (bufpool_buf_extend(&p->text, number % 3000) == NULL)
-		refused++;
-	bufpool_objects_release(o, p);
-}
-
-Test(objects, S13_requests_make_no_call_into_jemalloc)
-{
-	const struct bufpool_objects_ops ops = { sizeof(ops), construct_printer, reset_request, destruct_printer };
-	struct bufpool_objects *o;
-	struct bufpool_stats before, after;
-
-	o_need_pool();
-	t_need_pool(4096);
-	cr_assert_eq(bufpool_objects_create(&o, &ops, NULL), 0);
-	for (unsigned i = 0; i < 5000; i++)
-		serve(o, i);
-	before = t_stats();
-	for (unsigned i = 0; i < 1000000; i++)
-		serve(o, i);
-	after = t_stats();
-	cr_assert_eq(refused, 0);
-	cr_assert_eq(printers, 1);
-	cr_assert_eq(after.from_backend, before.from_backend);
-	cr_assert_eq(after.over_cap, before.over_cap);
-	cr_assert_eq(after.passed_through, before.passed_through);
-	bufpool_objects_destroy(o);
-}
-
 /* ---- what is watched ---- */
 
 Test(objects, S23_the_leak_report_names_who_acquired_what_is_out)
@@ -407,7 +246,7 @@ Test(objects, what_create_does_not_know_it_refuses)
 
 	wide.ops.size = sizeof(wide.ops);
 	cr_assert_eq(bufpool_objects_create(&o, &wide.ops, NULL), -EINVAL, "without construct");
-	wide.ops.construct = construct_printer;
+	wide.ops.construct = construct_nested;
 	for (size_t size = 0; size < sizeof(wide.ops); size++) {
 		wide.ops.size = size;
 		cr_assert_eq(bufpool_objects_create(&o, &wide.ops, NULL), -EINVAL, "of %zu", size);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A program with named pools that the tests start under limits, options, valgrind and the shim: one command per process,
- * exit status 0 where all was well; what went wrong is printed.
+ * A program with named pools that the tests start under limits, options, valgrind and the shim: one command per process
+ * (tool.h).
  *
  * Unusual: allocates by malloc as well, which under the shim is the same engine.
  */
-#include "support.h"
+#include "tool.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -14,14 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static unsigned wrong;
-
-#define CHECK(condition) \
-	do { \
-		if (!(condition) && ++wrong) \
-			printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-	} while (0)
 
 enum { BLOCK = 65536 };
 
@@ -307,18 +299,8 @@ static void shim(const char *unused)
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		void (*run)(const char *argument);
-	} commands[] = { { "use", use }, { "exhaust", exhaust }, { "many", many }, { "background", background },
-		{ "shim", shim } };
+	static const struct command commands[] = { { "use", use }, { "exhaust", exhaust }, { "many", many },
+		{ "background", background }, { "shim", shim } };
 
-	for (size_t i = 0; argc > 1 && i < T_COUNT(commands); i++) {
-		if (strcmp(argv[1], commands[i].name))
-			continue;
-		commands[i].run(argv[2]);
-		return wrong ? 1 : 0;
-	}
-	fprintf(stderr, "no such command\n");
-	return 2;
+	return run_command(argc, argv, commands, T_COUNT(commands));
 }
