@@ -7,7 +7,7 @@
 
 #include "cache/pool.h"
 
-/* One step: a magazine, or a purge where enough has been freed. false: nothing is left to do. */
+/* One step: some blocks of a magazine, or a purge where enough has been freed. false: nothing is left to do. */
 bool bp_giveback_step(struct bp_pool *pool);
 /* Steps, for as long as the policy allows a slow path to take. */
 void bp_giveback_some(struct bp_pool *pool);

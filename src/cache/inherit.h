@@ -10,8 +10,8 @@
  *   - It bears its mark. Whoever took it out had cleared that before the program saw the block; where the program may rely
  *     on what another thread did (it holds a lock that was released after), that was copied as well.
  *   - It is given back once: the mark is cleared with it, and the second place where it is seen finds none.
- *   - It was not given back before: jemalloc's mutexes are taken before the copy begins, a block leaves its stack or
- *     magazine before it goes there, and a magazine's count is 0 from then on.
+ *   - It was not given back before: jemalloc's mutexes are taken before the copy begins, and a block leaves its stack or
+ *     magazine, whose count no longer has it, before it goes there.
  * What another thread had in its hands is lost to the child.
  */
 #ifndef BP_CACHE_INHERIT_H

@@ -49,6 +49,41 @@ Test(giveback, a_step_is_one_magazine)
 	u_assert_balance(0);
 }
 
+/* Small blocks: a magazine of them holds more. */
+Test(giveback, of_a_large_magazine_a_step_takes_a_part)
+{
+	enum { SMALL = 64 };
+	uint64_t gone = 0;
+	u_start(NULL);
+	u_acquire(blocks, MANY, SMALL);
+	queue(&U_POOL->over, blocks, MANY, SMALL);
+	cr_assert_lt(atomic_load(&U_POOL->over.magazines), MANY / BP_GIVEBACK_BLOCKS, "these are no large ones");
+	while (bp_giveback_step(U_POOL)) {
+		uint64_t now = u_account(SMALL).dropped_budget;
+		cr_assert_leq(now - gone, BP_GIVEBACK_BLOCKS);
+		cr_assert_eq(now + u_account(SMALL).queued, MANY);
+		gone = now;
+	}
+	cr_assert_eq(gone, MANY);
+	u_assert_balance(0);
+}
+
+Test(giveback, of_a_prefilled_class_goes_what_may)
+{
+	enum { SMALL = 64, FLOOR = 500 };
+	u_start(NULL);
+	u_acquire(blocks, MANY, SMALL);
+	queue(bp_pool_queue(U_POOL, bp_pool_epoch(U_POOL)), blocks, MANY, SMALL);
+	atomic_store(&U_POOL->counts[u_class(SMALL)].prefilled, FLOOR);
+	struct bp_account a = u_account(SMALL);
+	uint64_t before = a.cached + a.victim + a.queued;
+	bp_giveback_all(U_POOL);
+	a = u_account(SMALL);
+	cr_assert_eq(a.dropped_epoch, before - FLOOR);
+	cr_assert_eq(a.cached + a.victim + a.queued, FLOOR);
+	u_assert_balance(0);
+}
+
 Test(giveback, what_is_given_back_is_with_the_kernel)
 {
 	u_start(NULL);
