@@ -68,10 +68,24 @@ static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *argument)
 	return w->count == DEPTH_MOST || w->count - w->own > w->wanted + GAP ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
+/* glibc allocates in a static program before it has listed the program, and while it makes the list: libgcc, which looks
+ * for its caller there, aborts or crashes. Before constructors run that is over. */
+static bool listed;
+
+__attribute__((constructor(101))) static void note_listed(void)
+{
+	listed = true;
+}
+
+static bool can_walk(void)
+{
+	return listed || getauxval(AT_BASE) != 0;
+}
+
 unsigned bp_unwind(uintptr_t *out, unsigned most)
 {
 	struct walk w = { .wanted = most, .in_program = is_in_file(getauxval(AT_PHDR)) };
-	if (thread.inside)
+	if (thread.inside || !can_walk())
 		return 0;
 	thread.inside = true;
 	atomic_signal_fence(memory_order_seq_cst);

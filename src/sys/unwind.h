@@ -11,7 +11,7 @@
 #include "sys/os.h"
 
 /* The callers outside this library, the nearest first; how many there were, `most` at the most. Inside itself (a
- * signal handler, an unwinder that allocates): 0. */
+ * signal handler, an unwinder that allocates), and before a static program is known to the unwinder: 0. */
 unsigned bp_unwind(uintptr_t *out, unsigned most) BP_HIDDEN;
 
 /* What the kernel calls this thread; asked once. */

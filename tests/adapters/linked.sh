@@ -104,6 +104,8 @@ static_program() {
 	if ! pkg-config --exists bufpool-malloc-static || ! pkg-config --exists yaml-0.1; then
 		number=$((number + 1))
 		echo "ok $number - a static program # SKIP no archive, or no libyaml"
+		number=$((number + 1))
+		echo "ok $number - a static program's leak report # SKIP no archive, or no libyaml"
 		return
 	fi
 	build plain yaml.c yaml-0.1 && "$work/plain" "$input" >"$work/expected" &&
@@ -112,6 +114,11 @@ static_program() {
 		BUFPOOL_CONF=stats_print:true "$work/static" "$input" >"$work/printed" 2>"$work/stats" &&
 		cmp -s "$work/expected" "$work/printed" && from_pool
 	result $? 'a static program has the pool as well' "$work/log"
+
+	# libc allocates before the unwinder can know the program.
+	BUFPOOL_CONF=leaks:true,leaks_path:$work/leaks "$work/static" "$input" >"$work/printed" 2>"$work/log" &&
+		cmp -s "$work/expected" "$work/printed" && grep -q '^bufpool:   .*: static+0x' "$work/leaks"
+	result $? "a static program's leak report is printed" "$work/leaks"
 }
 static_program
 
