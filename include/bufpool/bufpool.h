@@ -146,7 +146,7 @@ struct bufpool_conf {
 	size_t size;      /* of this structure */
 	const char *name; /* for reports and statistics, copied; may be NULL */
 	size_t cap;       /* largest block that is kept, inclusive: 4 KiB to 4 MiB; 0: as the option `cap` says */
-	size_t budget;    /* most bytes to keep cached; 0: as the option `budget` says */
+	size_t budget;    /* most bytes to keep cached beside the CPUs' stacks; 0: as the option `budget` says */
 	unsigned flags;   /* BUFPOOL_… */
 };
 

@@ -204,7 +204,7 @@ static void say_what_is_out(struct bp_pool *pool)
 	bp_text_add(&t, pool->name[0] == '\0' ? "(no name)" : pool->name);
 	bp_text_add(&t, ": destroyed with ");
 	bp_text_number(&t, all.in_use + large);
-	bp_text_add(&t, " blocks out (");
+	bp_text_add(&t, all.in_use + large == 1 ? " block out (" : " blocks out (");
 	bp_text_number(&t, bytes.in_use + (uint64_t)(large_bytes > 0 ? large_bytes : 0));
 	bp_text_add(&t, " bytes)\n");
 	bp_os_write(STDERR_FILENO, line, t.length);

@@ -48,6 +48,10 @@ static size_t table_size(size_t bytes)
 	return bp_round_up(TABLE_SKEW + bytes / BP_PAGE * sizeof(uint32_t), BP_PAGE);
 }
 
+/* LeakSanitizer's, where the program has one: it looks for pointers in memory that it knows, which the range is not, and
+ * would report what only blocks lead to. Of what is named here only what can be read counts, so nobody takes it back. */
+extern void __lsan_register_root_region(const void *from, size_t bytes) __attribute__((weak));
+
 bool bp_range_start(size_t wish, bool with_huge)
 {
 	wants_huge = with_huge;
@@ -68,6 +72,8 @@ bool bp_range_start(size_t wish, bool with_huge)
 		bp_range.table = (_Atomic uint32_t *)(table + TABLE_SKEW);
 		bp_range.reserved = bytes;
 		bp_range.secret = (uintptr_t)bp_os_random();
+		if (&__lsan_register_root_region != NULL)
+			__lsan_register_root_region(base, bytes);
 		return true;
 	}
 	bp_range.secret = (uintptr_t)bp_os_random();

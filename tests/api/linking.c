@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(linking, .timeout = 30);
 
@@ -146,4 +147,51 @@ Test(linking, every_function_of_the_header_is_exported)
 		count++;
 	}
 	cr_assert_geq(count, 29, "%u declarations found", count);
+}
+
+/* A malloc'ed block that nothing but a block of the pool, or nothing at all, points to. */
+static const char lost[] =
+	"#include <bufpool/bufpool.h>\n"
+	"#include <stdlib.h>\n"
+	"static void **root;\n"
+	"static int hold(int all)\n"
+	"{\n"
+	"	root = bufpool_acquire(200000);\n"
+	"	void **small = bufpool_acquire(16);\n"
+	"	if (root == NULL || small == NULL || (root[7] = malloc(333)) == NULL || (small[0] = malloc(333)) == NULL)\n"
+	"		return 1;\n"
+	"	root[8] = small;\n"
+	"	if (!all)\n"
+	"		root[7] = NULL;\n"
+	"	return 0;\n"
+	"}\n"
+	"int main(int argc, char **argv)\n"
+	"{\n"
+	"	(void)argv;\n"
+	"	return hold(argc == 1);\n"
+	"}\n";
+
+/* A sanitizer knows jemalloc's memory as little as any other that was mapped. */
+Test(linking, what_blocks_lead_to_is_no_leak_for_a_sanitizer)
+{
+	static char path[64], program[80], folder[512], run_path[600];
+	const char *const build[] = { "gcc", "-fsanitize=address", "-I", T_INCLUDE, path, library(), run_path, "-o", program, NULL };
+	const char *const good[] = { program, NULL }, *const bad[] = { program, "leak", NULL };
+	struct t_result r;
+
+	t_need_pool(16);
+	t_write_source(path, sizeof(path), ".c", lost);
+	snprintf(program, sizeof(program), "%s.out", path);
+	snprintf(folder, sizeof(folder), "%s", library());
+	*strrchr(folder, '/') = '\0';
+	snprintf(run_path, sizeof(run_path), "-Wl,-rpath,%s", folder);
+	t_program(&r, build, NULL, 0);
+	unlink(path);
+	if (!t_exited(&r, 0))
+		cr_skip_test("gcc has no AddressSanitizer here");
+	t_program(&r, good, NULL, 0);
+	cr_expect(t_exited(&r, 0), "%s", r.text);
+	t_program(&r, bad, NULL, 0);
+	cr_expect(!t_exited(&r, 0) && strstr(r.text, "333 byte(s) leaked"), "%s", r.text);
+	unlink(program);
 }

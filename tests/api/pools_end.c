@@ -61,7 +61,7 @@ static void expect_line(struct out *o)
 		cr_assert_str_eq(r.text, "");
 		return;
 	}
-	snprintf(numbers[0], sizeof(numbers[0]), " %zu ", o->count);
+	snprintf(numbers[0], sizeof(numbers[0]), " %zu %s ", o->count, o->count == 1 ? "block" : "blocks");
 	snprintf(numbers[1], sizeof(numbers[1]), "%" PRIu64 " bytes", o->bytes);
 	cr_assert_eq(strncmp(r.text, "bufpool: ", 9), 0, "\"%s\"", r.text);
 	cr_assert_not_null(strstr(r.text, o->name), "\"%s\" names no %s", r.text, o->name);
