@@ -52,7 +52,8 @@
  *
  * Costs: a pool that is not used is 128 bytes. The first release that keeps something takes an instance of the engine:
  * 16 KiB with the first CPU that uses it and 8 KiB with each further one, which later pools use again (creating, using once
- * and destroying takes 1 to 2 us). Creating and destroying take no lock.
+ * and destroying takes 1 to 2 us). That memory stays for the first eight pools at a time; of more that are used at once it goes
+ * back to the kernel with each, which makes that 30 to 70 us. Creating and destroying take no lock.
  *
  * Origins: Get, Put and New are Go's sync.Pool's, as is the victim; constructed state that is kept across uses is
  * Bonwick's (The Slab Allocator, USENIX 1994).
