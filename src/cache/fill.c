@@ -56,24 +56,15 @@ void bp_fill_child(void)
 		atomic_flag_clear_explicit(&bp_fill_buffers[i].taken, memory_order_relaxed);
 }
 
-/* A fresh slab's blocks come in ascending order. The stack gives the last one first, so that they are to be pushed the
- * other way round: what a program builds in one go then lies in the order in which it will walk it. */
-static void turn_round(void **blocks, size_t n)
-{
-	for (size_t i = 0; i < n / 2; i++) {
-		void *p = blocks[i];
-		blocks[i] = blocks[n - 1 - i];
-		blocks[n - 1 - i] = p;
-	}
-}
-
-/* The first block is the caller's, the others are cached with their marks on. */
+/* The first block is the caller's, the others are cached with their marks on. A fresh slab's blocks come in ascending order.
+ * The stack gives the last one first, so that they are pushed the other way round: what a program builds in one go then lies
+ * in the order in which it will walk it. */
 static void *distribute(struct bp_pool *pool, int cpu, unsigned class, void **blocks, size_t n)
 {
 	created(pool, class, n);
 	for (size_t i = 1; i < n; i++)
 		bp_watch_mark(blocks[i], class);
-	turn_round(blocks + 1, n - 1);
+	bp_row_turn_round(blocks + 1, n - 1);
 	size_t put = cpu < 0 ? 0 : bp_percpu_push_batch(pool->slabs, cpu, class, blocks + 1, n - 1);
 	add(&pool->counts[class].cpu_in, put);
 	bp_pool_put_blocks(pool, bp_pool_shared(pool, bp_pool_epoch(pool)), class, blocks + 1 + put, n - 1 - put);

@@ -106,7 +106,7 @@ static bool give_back(struct bp_pool *pool, struct bp_level *l, bool over)
 	if (bp_magazine_count(magazine) == 0)
 		bp_magazine_free(magazine);
 	else
-		bp_level_put(l, class, magazine);
+		bp_level_put(over ? l : bp_pool_queue(pool, bp_pool_epoch(pool)), class, magazine); /* an epoch may have ended */
 	return given;
 }
 

@@ -9,6 +9,7 @@
 #include "cache/inherit.h"
 
 #include "cache/giveback.h"
+#include "cache/policy.h"
 #include "cache/pools.h"
 #include "cache/release.h"
 #include "sys/backend.h"
@@ -107,16 +108,22 @@ static void step_slab(struct bp_pool *pool, struct bp_inherited *h)
 	}
 }
 
+/* Some of a row's blocks. false: there are none. */
+static bool step_row(uint32_t row)
+{
+	uint32_t n = bp_magazine_count(row);
+	n = n < BP_MAGAZINE_SLOTS ? n : BP_MAGAZINE_SLOTS;
+	uint32_t left = n < BP_GIVEBACK_BLOCKS ? 0 : n - BP_GIVEBACK_BLOCKS;
+	bp_magazine_set_count(row, left);
+	for (uint32_t i = left; i < n; i++)
+		give_back(bp_magazine_slots(row)[i]);
+	return n > 0;
+}
+
 static void step_rows(struct bp_inherited *h)
 {
-	for (unsigned i = 0; i < ROWS_A_STEP && h->row < h->rows; i++, h->row++) {
-		uint32_t n = bp_magazine_count(h->row);
-		for (uint32_t slot = 0; slot < n && slot < BP_MAGAZINE_SLOTS; slot++)
-			give_back(bp_magazine_slots(h->row)[slot]);
-		bp_magazine_free(h->row);
-		if (n > 0)
-			i = ROWS_A_STEP; /* enough for one step */
-	}
+	for (unsigned i = 0; i < ROWS_A_STEP && h->row < h->rows && !step_row(h->row); i++)
+		bp_magazine_free(h->row++);
 	if (h->row >= h->rows)
 		atomic_store_explicit(&h->left, false, memory_order_relaxed);
 }

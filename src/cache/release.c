@@ -132,14 +132,14 @@ static void flush(struct bp_pool *pool, int cpu, unsigned class, void *p)
 		return;
 	}
 	void **slots = bp_magazine_slots(magazine);
-	slots[n++] = p; /* the last released, then those before it: blocks released in order stand in order */
 	if (cpu >= 0) {
 		_Atomic uint16_t *room = &bp_slab_of(pool->slabs, cpu)->cpu.classes[class].capacity;
 		unsigned capacity = atomic_load_explicit(room, memory_order_relaxed);
-		size_t popped = bp_percpu_pop_batch(slots + n, bp_policy_flush(class, capacity), pool->slabs, cpu, class);
-		add(&pool->counts[class].cpu_out, popped);
-		n += popped;
+		n = bp_percpu_pop_batch(slots, bp_policy_flush(class, capacity), pool->slabs, cpu, class);
+		add(&pool->counts[class].cpu_out, n);
+		bp_row_turn_round(slots, n); /* the last in are the first out again, from magazines as from stacks */
 	}
+	slots[n++] = p;
 	bp_magazine_set_count(magazine, (uint32_t)n);
 	if (bp_policy_sorts(class))
 		bp_magazine_sort(magazine);

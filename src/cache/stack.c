@@ -194,19 +194,27 @@ static void spread(void **slots, uint32_t n)
 		slots[place[(most - (uintptr_t)from[i]) >> shift]++] = from[i];
 }
 
-/* Programs mostly release in order, or in the reverse of it: such a row stays as it is. In any other one blocks near each
- * other are brought together first. That leaves little to insertion, unless one block lies so far away that all others share
- * a bucket; then it is given up. */
+/* A row of neighbours is as good in any order. In any other one blocks near each other are brought together first. That leaves
+ * little to insertion, unless one block lies so far away that all others share a bucket; then it is given up. */
 void bp_magazine_sort(uint32_t m)
 {
 	void **slots = rows[m];
-	uint32_t n = links[m].count, up = 0;
+	uint32_t n = links[m].count, far = 0;
 	for (uint32_t i = 1; i < n; i++)
-		up += (uintptr_t)slots[i - 1] < (uintptr_t)slots[i];
-	if (up <= n / BP_ROW_IN_ORDER || n - 1 - up <= n / BP_ROW_IN_ORDER)
+		far += (uintptr_t)slots[i - 1] - (uintptr_t)slots[i] + BP_ROW_NEAR > 2 * (uintptr_t)BP_ROW_NEAR;
+	if (far <= n / BP_ROW_FAR)
 		return;
 	spread(slots, n);
 	insert(slots, n, 8 * (ptrdiff_t)n);
+}
+
+void bp_row_turn_round(void **slots, size_t n)
+{
+	for (size_t i = 0; i < n / 2; i++) {
+		void *p = slots[i];
+		slots[i] = slots[n - 1 - i];
+		slots[n - 1 - i] = p;
+	}
 }
 
 static uint64_t head_of(uint64_t old, uint32_t top)

@@ -49,10 +49,13 @@ void **bp_magazine_slots(uint32_t m);
 uint32_t bp_magazine_count(uint32_t m);
 void bp_magazine_set_count(uint32_t m, uint32_t count);
 
-/* Slots in no order are put in descending order, so that the last, which is taken first, is the lowest. What nearly is in
- * order, up or down, stays as it is. O(n): where a whole order would take more, near blocks only end near each other. */
-enum { BP_ROW_IN_ORDER = 8 }; /* one pair in so many may stand the wrong way round */
+/* Puts the slots in descending order, so that the last, which is taken first, is the lowest. A row of neighbours stays as it
+ * is: at most one pair in BP_ROW_FAR lies more than BP_ROW_NEAR bytes apart. O(n): where a whole order would take more, near
+ * blocks only end near each other. */
+enum { BP_ROW_NEAR = 1024, BP_ROW_FAR = 16 };
 void bp_magazine_sort(uint32_t m);
+/* The first becomes the last. */
+void bp_row_turn_round(void **slots, size_t n);
 
 void bp_stack_push(struct bp_stack *s, uint32_t m);
 uint32_t bp_stack_pop(struct bp_stack *s); /* 0: empty */

@@ -209,6 +209,25 @@ Test(release, the_peak_is_the_most_that_was_ever_outside)
 	cr_assert_geq(atomic_load(&U_POOL->peak), before + 1500);
 }
 
+/* In which order is seen where rows are not sorted. */
+Test(release, the_last_in_is_the_first_out_of_a_magazine_too)
+{
+	u_start(NULL);
+	unsigned class = u_class(U_SIZE), seen = 0;
+	cr_assert_not(bp_policy_sorts(class));
+	u_acquire(blocks, 200, U_SIZE);
+	u_release(blocks, 200);
+	for (uint32_t m; (m = bp_level_take(bp_pool_shared(U_POOL, bp_pool_epoch(U_POOL)), class)) != 0;) {
+		size_t at = 0;
+		for (uint32_t i = 0; i < bp_magazine_count(m); i++, seen++) {
+			while (at < 200 && blocks[at] != bp_magazine_slots(m)[i])
+				at++;
+			cr_assert_lt(at, 200, "one that was released before stands behind");
+		}
+	}
+	cr_assert_geq(seen, 100);
+}
+
 Test(release, any_number_of_blocks_becomes_magazines)
 {
 	u_start(NULL);
