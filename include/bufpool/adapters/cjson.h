@@ -4,7 +4,7 @@
  *
  * Who frees what: trees go to cJSON_Delete as before. What cJSON_Print, cJSON_PrintUnformatted and cJSON_PrintBuffered
  * return goes to cJSON_free (or bufpool_release); free(), which much code calls there because it works without hooks,
- * aborts in glibc ("invalid pointer").
+ * aborts in glibc ("invalid pointer") or crashes.
  *
  * What is lost: with hooks of anybody's cJSON never calls realloc, so a text that outgrows its buffer while it is
  * printed is copied. cJSON_PrintBuffered with a good guess, or cJSON_PrintPreallocated, avoids it.

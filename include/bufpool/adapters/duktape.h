@@ -6,7 +6,7 @@
  *
  * Who frees: duk_destroy_heap, everything. Strings and buffers are the heap's; what duk_alloc, duk_alloc_raw and
  * duk_steal_buffer return goes to duk_free, before the heap is destroyed. After it, a stolen buffer goes to
- * bufpool_release; free() aborts.
+ * bufpool_release; free() aborts or crashes.
  */
 #ifndef BUFPOOL_ADAPTERS_DUKTAPE_H
 #define BUFPOOL_ADAPTERS_DUKTAPE_H

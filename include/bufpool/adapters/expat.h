@@ -4,7 +4,7 @@
  *
  * Who frees what: the parser goes to XML_ParserFree as before, and with it all that it has. A content model that an
  * element declaration handler gets goes to XML_FreeContentModel with that parser; free() aborts in glibc ("invalid
- * pointer"). What the program takes from XML_MemMalloc is from the pool, too, and goes to XML_MemFree.
+ * pointer") or crashes. What the program takes from XML_MemMalloc is from the pool, too, and goes to XML_MemFree.
  *
  * expat's hooks carry no context: the blocks are the default pool's. Parsers made by XML_ExternalEntityParserCreate
  * have their parent's hooks.

@@ -4,7 +4,7 @@
  *
  * Who frees what: values go to json_decref as before. What json_dumps returns goes to bufpool_release (or to the
  * function that json_get_alloc_funcs names); free(), which the library's own examples call there, aborts in glibc
- * ("invalid pointer"). json_dump_callback and json_dumpb leave nothing to free.
+ * ("invalid pointer") or crashes. json_dump_callback and json_dumpb leave nothing to free.
  *
  * Jansson 2.14 has no realloc hook: its growing buffers are copied, whoever's the hooks are.
  */

@@ -5,7 +5,7 @@
  *
  * Who frees: curl_easy_cleanup and the like, as always. What is documented to go to curl_free (curl_easy_escape,
  * curl_url_get, curl_maprintf, …) may go to bufpool_release as well; free(), which happens to work without hooks,
- * aborts. A buffer that the caller collects in a write callback is the caller's own business.
+ * aborts or crashes. A buffer that the caller collects in a write callback is the caller's own business.
  */
 #ifndef BUFPOOL_ADAPTERS_LIBCURL_H
 #define BUFPOOL_ADAPTERS_LIBCURL_H

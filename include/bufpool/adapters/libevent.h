@@ -4,8 +4,8 @@
  *
  * Who frees: libevent's own functions (event_free, evbuffer_free, evhttp_uri_free, …). What evbuffer_readln,
  * evhttp_encode_uri, evhttp_decode_uri, evhttp_htmlescape and their like return is said to go to free(): with these
- * hooks it goes to bufpool_release, and free() aborts. What evbuffer_add_reference points to stays the caller's
- * business.
+ * hooks it goes to bufpool_release, and free() aborts or crashes. What evbuffer_add_reference points to stays the
+ * caller's business.
  */
 #ifndef BUFPOOL_ADAPTERS_LIBEVENT_H
 #define BUFPOOL_ADAPTERS_LIBEVENT_H

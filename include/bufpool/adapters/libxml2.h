@@ -5,7 +5,7 @@
  *
  * Who frees what: documents go to xmlFreeDoc and so on as before. Text that a caller gets (xmlDocDumpMemory,
  * xmlNodeGetContent, xmlGetProp, xmlStrdup ...) goes to xmlFree, which is the pool's from then on; free() aborts in
- * glibc ("invalid pointer").
+ * glibc ("invalid pointer") or crashes.
  */
 #ifndef BUFPOOL_ADAPTERS_LIBXML2_H
 #define BUFPOOL_ADAPTERS_LIBXML2_H

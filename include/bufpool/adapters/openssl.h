@@ -5,7 +5,7 @@
  *
  * Who frees: the objects' own functions, as always. What is documented to go to OPENSSL_free (i2d_* into a NULL
  * pointer, BN_bn2hex, ASN1_STRING_to_UTF8, …) may go to bufpool_release as well; free(), which happens to work without
- * hooks, aborts.
+ * hooks, aborts or crashes.
  *
  * Secrets: OpenSSL clears what it knows to be secret before it frees it (OPENSSL_clear_free). The rest (records that
  * were decrypted, for one) stays in the block until its next owner writes there, as with malloc.

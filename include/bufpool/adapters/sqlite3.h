@@ -8,7 +8,7 @@
  *
  * Who frees: what sqlite3_mprintf, sqlite3_exec (its message), sqlite3_expanded_sql, sqlite3_serialize and the like
  * return goes to sqlite3_free, as always; it may go to bufpool_release where SQLite's statistics of memory are off.
- * free() aborts there.
+ * free() aborts or crashes there.
  */
 #ifndef BUFPOOL_ADAPTERS_SQLITE3_H
 #define BUFPOOL_ADAPTERS_SQLITE3_H

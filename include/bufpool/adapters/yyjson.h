@@ -5,7 +5,7 @@
  *
  * Who frees what: a document made with it goes to yyjson_doc_free or yyjson_mut_doc_free, which remember it. A text
  * that yyjson_write_opts and its like return goes to bufpool_release, or to alc.free(alc.ctx, text); free() aborts in
- * glibc ("invalid pointer"). With alc NULL yyjson uses libc's functions, and then that text is free()'s.
+ * glibc ("invalid pointer") or crashes. With alc NULL yyjson uses libc's functions, and then that text is free()'s.
  */
 #ifndef BUFPOOL_ADAPTERS_YYJSON_H
 #define BUFPOOL_ADAPTERS_YYJSON_H
