@@ -338,20 +338,20 @@ Test(schedules, the_tool_leaves_nothing_out)
 
 /* ---- stacks ---- */
 
-Test(schedules, pops_and_pushes_of_two_on_one_stack)
+Test(schedules, S8_pops_and_pushes_of_two_on_one_stack)
 {
 	explore(reset_stack, 2, a_push, b_push);
 	explore(reset_stack, 2, a_pop, b_pop);
 	explore(reset_stack, 2, a_pop, b_push);
 }
 
-Test(schedules, several_pops_against_several_pops)
+Test(schedules, S8_several_pops_against_several_pops)
 {
 	for (unsigned there = 1; there <= 4; there++)
 		explore(reset_stack, there, a_pop_pop, b_pop_pop);
 }
 
-Test(schedules, a_magazine_that_comes_back_in_between)
+Test(schedules, S8_a_magazine_that_comes_back_in_between)
 {
 	explore(reset_stack, 3, a_pop, b_turn_over);
 	explore(reset_stack, 3, a_pop_push, b_turn_over);
@@ -359,7 +359,7 @@ Test(schedules, a_magazine_that_comes_back_in_between)
 	explore(reset_stack, 3, a_pop_push, b_push_pop);
 }
 
-Test(schedules, a_magazine_on_two_stacks_in_turn)
+Test(schedules, S8_a_magazine_on_two_stacks_in_turn)
 {
 	explore(reset_stack, 2, a_move, b_move_back);
 }

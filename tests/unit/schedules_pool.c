@@ -126,6 +126,17 @@ static void explore_scene(unsigned which, bool two)
 
 TestSuite(schedules_pool, .timeout = 1100);
 
+/* The shared level and the victim. Written out: tests/rows.py looks for the names. */
+Test(schedules_pool, S8_full_levels_on_one_cpu)
+{
+	explore_scene(LEVELS, false);
+}
+
+Test(schedules_pool, S8_full_levels_on_two_cpus)
+{
+	explore_scene(LEVELS, true);
+}
+
 #define SCENE(name, which) \
 	Test(schedules_pool, name##_on_one_cpu) \
 	{ \
@@ -136,7 +147,6 @@ TestSuite(schedules_pool, .timeout = 1100);
 		explore_scene(which, true); \
 	}
 
-SCENE(full_levels, LEVELS)
 SCENE(a_queue_from_before, QUEUED)
 SCENE(blocks_on_cpus, CPUS)
 SCENE(blocks_to_steal, FAR)
