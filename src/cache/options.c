@@ -184,7 +184,28 @@ const char *bp_options_row(unsigned i, const char **what)
 
 /* ---- start ---- */
 
-static void complain(const char *why, const char *pair, size_t length)
+/* In parentheses: what would have been right. */
+static void add_values(struct bp_text *t, const struct row *r)
+{
+	bp_text_add(t, " (");
+	if (r->kind == BYTES || r->kind == NUMBER) {
+		bp_text_number(t, r->low);
+		bp_text_add(t, " to ");
+		bp_text_number(t, r->high);
+	} else if (r->kind == PATH || r->kind == PROGRAM) {
+		bp_text_add(t, "at most ");
+		bp_text_number(t, (r->kind == PATH ? BP_PATH_MAX : sizeof(bp_options.denied)) - 1);
+		bp_text_add(t, " bytes");
+	} else {
+		for (unsigned i = 0; i <= r->high; i++) {
+			bp_text_add(t, i == 0 ? "" : i == r->high ? " or " : ", ");
+			bp_text_add(t, words_of(r)[i]);
+		}
+	}
+	bp_text_add(t, ")");
+}
+
+static void complain(const char *why, const char *pair, size_t length, const struct row *right)
 {
 	char line[512];
 	struct bp_text t = BP_TEXT_ON(line);
@@ -192,6 +213,8 @@ static void complain(const char *why, const char *pair, size_t length)
 	bp_text_add(&t, why);
 	bp_text_add(&t, ": ");
 	bp_text_bytes(&t, pair, length);
+	if (right != NULL)
+		add_values(&t, right);
 	bp_text_add(&t, "\n");
 	bp_os_write(STDERR_FILENO, line, t.length);
 }
@@ -208,7 +231,7 @@ static bool read_pairs(const char *text)
 		int failed = length == 0 ? 0 : key == length ? -EINVAL :
 			     bp_options_set(text, key, text + key + 1, length - key - 1, true);
 		if (failed != 0) {
-			complain(failed == -ENOENT ? "no such option" : "invalid option", text, length);
+			complain(failed == -ENOENT ? "no such option" : "invalid option", text, length, row_of(text, key));
 			good = false;
 		}
 		text += length + (text[length] != '\0');

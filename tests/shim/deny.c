@@ -192,7 +192,7 @@ TEST(a_name_that_is_none_is_reported, T_POOL)
 	memset(conf + 5, 'x', 63);
 	expect("copied-program", conf, NULL, POOLS);
 	memset(conf + 5, 'x', 64);
-	snprintf(expected, sizeof(expected), "bufpool: invalid option: %s\n" POOLS, conf);
+	snprintf(expected, sizeof(expected), "bufpool: invalid option: %s (at most 63 bytes)\n" POOLS, conf);
 	expect("copied-program", conf, NULL, expected);
 	end();
 }

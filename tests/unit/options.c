@@ -170,11 +170,29 @@ Test(options, pairs_are_read_from_the_environment_and_the_last_one_wins)
 Test(options, a_bad_pair_is_named_and_passed_over)
 {
 	char err[4096];
-	int status = start_with("cap:8k,speed:11,epoch_ms,epoch_ms:20,cap:3", err, sizeof(err));
+	int status = start_with("cap:8k,speed:11,speed,epoch_ms,epoch_ms:20,cap:3", err, sizeof(err));
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	cr_assert_str_eq(err, "bufpool: no such option: speed:11\n"
-			      "bufpool: invalid option: epoch_ms\n"
-			      "bufpool: invalid option: cap:3\n");
+			      "bufpool: invalid option: speed\n"
+			      "bufpool: invalid option: epoch_ms (10 to 3600000)\n"
+			      "bufpool: invalid option: cap:3 (4096 to 4194304)\n");
+}
+
+Test(options, a_bad_value_is_answered_with_the_good_ones)
+{
+	char long_path[sizeof("leaks_path:") + 256] = "leaks_path:", err[4096], expected[4096];
+	int status = start_with("cap:8k,epoch_ms:20,leaks:1,mode:off,percpu:none,check:,misuse:x,budget:-1", err, sizeof(err));
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	cr_assert_str_eq(err, "bufpool: invalid option: leaks:1 (false or true)\n"
+			      "bufpool: invalid option: mode:off (pool or pass)\n"
+			      "bufpool: invalid option: percpu:none (auto, rseq or fallback)\n"
+			      "bufpool: invalid option: check: (auto, off, on or strict)\n"
+			      "bufpool: invalid option: misuse:x (abort or report)\n"
+			      "bufpool: invalid option: budget:-1 (0 to 9223372036854775807)\n");
+	memset(long_path + strlen(long_path), 'x', 256);
+	snprintf(expected, sizeof(expected), "bufpool: invalid option: %s (at most 255 bytes)\n", long_path);
+	start_with(long_path, err, sizeof(err));
+	cr_assert_str_eq(err, expected);
 }
 
 Test(options, a_bad_pair_is_fatal_under_abort_conf_wherever_that_stands)
@@ -182,7 +200,7 @@ Test(options, a_bad_pair_is_fatal_under_abort_conf_wherever_that_stands)
 	char err[4096];
 	int status = start_with("cap:3,abort_conf:true", err, sizeof(err));
 	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-	cr_assert_str_eq(err, "bufpool: invalid option: cap:3\n");
+	cr_assert_str_eq(err, "bufpool: invalid option: cap:3 (4096 to 4194304)\n");
 	status = start_with("cap:8k,epoch_ms:20,abort_conf:true", err, sizeof(err));
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
