@@ -45,6 +45,33 @@ Test(linking, the_static_library_leaves_malloc_alone)
 	expect_own_malloc(T_STATIC_TOOL);
 }
 
+/* As README.md says, by the words of pkg-config alone. */
+Test(linking, a_static_program_is_linked_by_what_pkg_config_says)
+{
+	static const char source[] =
+		"#include <bufpool/bufpool.h>\n"
+		"int main(void)\n"
+		"{\n"
+		"	void *p = bufpool_acquire(100000);\n"
+		"	bool owned = bufpool_owns(p);\n"
+		"	bufpool_release(p);\n"
+		"	return p == NULL || !owned;\n"
+		"}\n";
+	char path[64], command[1024];
+	const char *const build[] = { "sh", "-c", command, NULL };
+	struct t_result r;
+
+	if (!t_have("pkg-config"))
+		cr_skip_test("pkg-config is not here");
+	t_write_source(path, sizeof(path), ".c", source);
+	snprintf(command, sizeof(command), "trap 'rm -f %s.out' EXIT && words=$(PKG_CONFIG_PATH=%s pkg-config --static --cflags "
+		 "--libs bufpool) && gcc -static -I %s -o %s.out %s $words && ! readelf -l %s.out | grep INTERP && %s.out", path,
+		 T_PKG_CONFIG, T_INCLUDE, path, path, path, path);
+	t_program(&r, build, NULL, 0);
+	unlink(path);
+	cr_assert(t_exited(&r, 0), "%s: %s", command, r.text);
+}
+
 static char symbols[1 << 16];
 
 static void read_symbols(const char *option, const char *file)
