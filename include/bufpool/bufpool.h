@@ -258,12 +258,23 @@ BUFPOOL_API void bufpool_release_class_(void *p, unsigned index);
 #define bufpool_release_sized(p, n)                                                              \
 	(BUFPOOL_KNOWN_(n) ? bufpool_release_class_(p, BUFPOOL_CLASS_(n)) : (bufpool_release_sized)(p, n))
 
-#define BUFPOOL_KNOWN_(n) (__builtin_constant_p(n) && (size_t)(n) - 1 < 65536)
+#define BUFPOOL_KNOWN_(n) (__builtin_constant_p(n) && BUFPOOL_SMALL_(n) != 0)
 /* 16 bytes is the smallest class in use; every 16 up to 64, then four in each doubling. */
 #define BUFPOOL_CLASS_(n)                                                                        \
-	((size_t)(n) <= 16 ? 1u : (size_t)(n) <= 64 ? (unsigned)(((size_t)(n) + 15) / 16) :      \
-	 4 * BUFPOOL_LOG2_(n) - 23 + (unsigned)(((size_t)(n) - 1) >> (BUFPOOL_LOG2_(n) - 2)))
-#define BUFPOOL_LOG2_(n) (63 - (unsigned)__builtin_clzll((size_t)(n) - 1))
+	(BUFPOOL_SMALL_(n) <= 64 ? (BUFPOOL_SMALL_(n) + 15) / 16 :                               \
+	 4 * BUFPOOL_LOG2_(n) - 23 + ((BUFPOOL_SMALL_(n) - 1) >> (BUFPOOL_LOG2_(n) - 2)))
+#define BUFPOOL_LOG2_(n) BUFPOOL_SMALL_(31 & ~__builtin_clz(BUFPOOL_SMALL_(n) - 1))
+
+/* n, and 0 where that is more than 65536. In C++ a program may want to hear of casts, C's and needless ones. */
+#ifdef __cplusplus
+inline unsigned bufpool_small_(size_t n)
+{
+	return n <= 65536 ? static_cast<unsigned>(n) : 0;
+}
+#define BUFPOOL_SMALL_(n) bufpool_small_(n)
+#else
+#define BUFPOOL_SMALL_(n) ((size_t)(n) - 1 < 65536 ? (unsigned)(n) : 0)
+#endif
 #endif
 
 #ifdef __cplusplus

@@ -15,20 +15,32 @@ TestSuite(headers, .timeout = 60);
 
 static char path[64];
 
-static bool compiles(struct t_result *r, const char *compiler, const char *standard, const char *option)
-{
-	const char *const argv[] = { compiler, standard, option, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I",
-		T_INCLUDE, "-c", "-o", "/dev/null", path, NULL };
+enum { OPTIONS = 6 };
 
+static bool compiles_with(struct t_result *r, const char *compiler, const char *standard, const char *const *options)
+{
+	const char *argv[13 + OPTIONS] = { compiler, standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I", T_INCLUDE, "-c",
+		"-o", "/dev/null", path };
+
+	for (size_t i = 0; i < OPTIONS && options[i]; i++)
+		argv[12 + i] = options[i];
 	t_program(r, argv, NULL, 0);
 	return t_exited(r, 0);
+}
+
+static bool compiles(struct t_result *r, const char *compiler, const char *standard, const char *option)
+{
+	const char *const options[OPTIONS] = { option };
+
+	return compiles_with(r, compiler, standard, options);
 }
 
 /* Each header, and something that only it declares. */
 static const char *const headers[][2] = {
 	{ "auto.h", "BUFPOOL_AUTO char *x = NULL; (void)x;" },
 	{ "buf.h", "struct bufpool_buf x = BUFPOOL_BUF_INIT; bufpool_buf_release(&x);" },
-	{ "bufpool.h", "bufpool_release(bufpool_acquire(10));" },
+	{ "bufpool.h", "void *x = bufpool_acquire(10); bufpool_release_sized(x, sizeof(long)); "
+	  "size_t n = 10; x = bufpool_acquire(n); bufpool_release_sized(x, n);" },
 	{ "bytes.h", "struct bufpool_bytes x = BUFPOOL_BYTES_INIT; bufpool_bytes_release(&x);" },
 	{ "copy.h", "struct bufpool_copy x = BUFPOOL_COPY_INIT; bufpool_copy_end(&x);" },
 	{ "objects.h", "bufpool_objects_destroy(NULL);" },
@@ -36,7 +48,7 @@ static const char *const headers[][2] = {
 	{ "vec.h", "struct bufpool_vec x = BUFPOOL_VEC_INIT; bufpool_vec_release(&x);" },
 };
 
-static void expect_alone(const char *compiler, const char *language, const char *const *standards)
+static void expect_alone(const char *compiler, const char *language, const char *const *standards, const char *const *options)
 {
 	struct t_result r;
 	char text[512];
@@ -48,7 +60,7 @@ static void expect_alone(const char *compiler, const char *language, const char 
 			 headers[i][0], headers[i][0], headers[i][1]);
 		t_write_source(path, sizeof(path), language, text);
 		for (const char *const *standard = standards; *standard; standard++)
-			cr_expect(compiles(&r, compiler, *standard, "-O2"), "%s %s %s:\n%s", headers[i][0], compiler,
+			cr_expect(compiles_with(&r, compiler, *standard, options), "%s %s %s:\n%s", headers[i][0], compiler,
 				  *standard, r.text);
 		unlink(path);
 	}
@@ -56,25 +68,30 @@ static void expect_alone(const char *compiler, const char *language, const char 
 
 static const char *const c[] = { "-std=c11", "-std=c17", "-std=c2x", "-std=gnu11", "-std=gnu2x", NULL };
 static const char *const cxx[] = { "-std=c++11", "-std=c++14", "-std=c++17", "-std=c++20", "-std=gnu++20", NULL };
+static const char *const plain[OPTIONS] = { "-O2" };
+/* What of C is frowned upon in C++: the macros stand in the program, and so do their warnings. */
+static const char *const gxx[OPTIONS] = { "-O2", "-Wconversion", "-Wsign-conversion", "-Wold-style-cast", "-Wuseless-cast",
+	"-Wzero-as-null-pointer-constant" };
+static const char *const clangxx[OPTIONS] = { "-O2", "-Wconversion", "-Wsign-conversion", "-Wold-style-cast" };
 
 Test(headers, alone_with_gcc)
 {
-	expect_alone("gcc", ".c", c);
+	expect_alone("gcc", ".c", c, plain);
 }
 
 Test(headers, alone_with_clang)
 {
-	expect_alone("clang", ".c", c);
+	expect_alone("clang", ".c", c, plain);
 }
 
 Test(headers, alone_with_gxx)
 {
-	expect_alone("g++", ".cc", cxx);
+	expect_alone("g++", ".cc", cxx, gxx);
 }
 
 Test(headers, alone_with_clangxx)
 {
-	expect_alone("clang++", ".cc", cxx);
+	expect_alone("clang++", ".cc", cxx, clangxx);
 }
 
 /* ---- what must not compile ---- */

@@ -177,16 +177,29 @@ typedef void any_function(void);
 
 static any_function *volatile all[] = { ALL(ADDRESS) };
 
+/* Of all constant sizes: a class for each size that blocks have. */
+static unsigned wrong_classes(void)
+{
+	unsigned wrong = BUFPOOL_CLASS_(1) != 1 || BUFPOOL_CLASS_(16) != 1, class_ = 1;
+
+	for (size_t n = 17; n <= 65536; n++) {
+		class_ += n == 17 || bufpool_good_size(n) != bufpool_good_size(n - 1);
+		wrong += !BUFPOOL_KNOWN_(17) || BUFPOOL_CLASS_(n) != class_;
+	}
+	return wrong + BUFPOOL_KNOWN_(0) + BUFPOOL_KNOWN_(65537) + BUFPOOL_KNOWN_(-1);
+}
+
 int main(void)
 {
 	static const struct bufpool_buf buf = BUFPOOL_BUF_INIT;
-	unsigned missing = 0;
+	unsigned missing = 0, wrong = wrong_classes();
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		missing += all[i] == NULL;
 	missing += bufpool_version() != BUFPOOL_VERSION;
 	missing += buf.data != NULL || BUFPOOL_WIPE == 0;
-	puts("1..1");
+	puts("1..2");
 	printf("%s 1 - %u functions of the public headers\n", missing ? "not ok" : "ok", (unsigned)(sizeof(all) / sizeof(*all)));
-	return missing != 0;
+	printf("%s 2 - the classes of constant sizes\n", wrong ? "not ok" : "ok");
+	return missing || wrong;
 }
