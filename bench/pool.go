@@ -3,11 +3,12 @@
 // Get and Put through Go's sync.Pool: of one 32 KiB buffer, what acquire and release of 32 KiB are held against, and of one
 // object, without and with a reset called through a variable, what those of object pools are held against. Prints
 // `go/32768`, `go/kept` and `go/reset` with ns a pair, the median of several slices, in CPU time of the process as in the C
-// programs.
+// programs. With arguments it is what pool_load.go says.
 package main
 
 import (
 	"fmt"
+	"os"
 	"sort"
 	"sync"
 	"syscall"
@@ -65,6 +66,10 @@ func measure(name string, pool *sync.Pool, run func(*sync.Pool)) {
 }
 
 func main() {
+	if len(os.Args) > 1 {
+		underLoad(os.Args[1:])
+		return
+	}
 	objects := sync.Pool{New: func() any { return new(object) }}
 	measure("32768", &sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}, buffers)
 	measure("kept", &objects, kept)

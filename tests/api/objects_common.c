@@ -31,7 +31,10 @@ void o_destruct(void *obj, void *ctx, int reason)
 {
 	struct maker *m = ctx;
 	struct thing *t = obj;
+	const int64_t end = m->end_ns > 0 ? t_now_ns() + m->end_ns : 0;
 
+	while (end != 0 && t_now_ns() < end)
+		;
 	if (atomic_fetch_add(&t->ends, 1) != 0 || atomic_load(&t->hands) != 0)
 		atomic_fetch_add(&m->wrong, 1);
 	if (reason < 1 || reason >= O_REASONS)

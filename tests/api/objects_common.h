@@ -26,6 +26,7 @@ struct maker {
 	_Atomic unsigned made, resets, ended, wrong;
 	_Atomic unsigned why[O_REASONS];
 	_Atomic unsigned most;  /* construct fails beyond */
+	int64_t end_ns;         /* that long takes each destruct */
 	struct thing *things;
 };
 
