@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Object pools under the loads that Go measures its sync.Pool by; pool_load.go is the same for Go's, and bench/bench runs both.
+ * Object pools under the loads that Go measures its sync.Pool by; pool_load.go is the same for Go's.
  *
- *     objects_load THREADS OPERATIONS PAUSES    ->  one line for each figure. (Of the first two loads ten times as many.)
+ *     objects_load THREADS OPERATIONS PAUSES    ->  one line for each figure; ten times as many of the first two loads
  *
  *   overflow    Each thread has 100 objects, puts them all and gets 100: ns of CPU time a put and a get.
- *   starvation  It puts 67 of the 100 and lets the others go: ns of CPU time a get, and constructs a get. (What is not put
- *               is refused by reset here, and garbage there.)
- *   pause       100 000 objects are cached when an epoch ends. Nobody is stopped here: the pause is how long the call takes
- *               that ends it, and `step` the longest of those by which the objects go after a second one; there a collection
- *               frees them beside the program.
- *   expensive   construct takes 1 ms. Each thread gets 100 objects and a zeroed buffer of 32 KiB with each of them, and puts
- *               them: constructs an operation and an epoch, once all have been made. Epochs are as short as they may be; a
- *               collection comes when there is garbage enough, which is more often, so that both quotients are told.
+ *   starvation  It puts 67 of the 100 and lets the others go: ns of CPU time a get, and constructs a get. What is not
+ *               put is refused by reset here, and garbage there.
+ *   pause       100 000 objects are cached when an epoch ends. Nobody is stopped here: the pause is how long the call
+ *               takes that ends it, and `step` the longest of those by which the objects go after a second one; there a
+ *               collection frees them beside the program.
+ *   expensive   construct takes 1 ms. Each thread gets 100 objects and a zeroed buffer of 32 KiB with each of them, and
+ *               puts them: constructs in 1 000 operations and at a collection, once all have been made. What is a
+ *               collection there is an epoch here, as short as it may be; they come more often, so both are told.
  */
 #include "measure.h"
 
@@ -268,9 +268,9 @@ static void expensive(void)
 	passed = epochs() - before;
 	/* The first ones are no matter of epochs. */
 	made -= (unsigned long)threads * HELD;
-	bench_sample("expensive/new", (double)made / threads / (double)operations);
+	bench_sample("expensive/new", 1000.0 * (double)made / threads / (double)operations);
 	bench_sample("expensive/new a collection", passed > 0 ? (double)made / (double)passed : 0);
-	bench_sample("expensive/collections", (double)passed / threads / (double)operations);
+	bench_sample("expensive/collections", 1000.0 * (double)passed / threads / (double)operations);
 	bufpool_objects_destroy(pool);
 }
 

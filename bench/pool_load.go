@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 
-// Go's sync.Pool under the loads that objects_load.c puts on object pools, where they are described. The program of pool.go,
-// with three arguments: threads (GOMAXPROCS), operations, pauses. The names it prints are those of objects_load.c.
+// Go's sync.Pool under the loads that objects_load.c puts on object pools; there they are described. The program of
+// pool.go, with three arguments: threads (GOMAXPROCS), operations, pauses. It prints under the names of objects_load.c.
 package main
 
 import (
@@ -131,13 +131,13 @@ func expensive() {
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(heap)
 	again, collections := float64(made.Load()-int64(threads*held)), float64(after.NumGC-before.NumGC)
-	sample("expensive/new", again/float64(threads*operations))
+	sample("expensive/new", 1000*again/float64(threads*operations))
 	if collections > 0 {
 		sample("expensive/new a collection", again/collections)
 	} else {
 		sample("expensive/new a collection", 0)
 	}
-	sample("expensive/collections", collections/float64(threads*operations))
+	sample("expensive/collections", 1000*collections/float64(threads*operations))
 }
 
 func argument(text string) int {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What Go measures its pool by, as tests (S14): more put than a CPU has room for, fewer put than are got, an epoch's end
- * over 100 000 cached objects, and objects that are dear to make. The figures are `bench/bench objects`.
+ * What Go measures its pool by, as tests (S14): more put than a CPU has room for, fewer put than are got, an epoch's
+ * end over 100 000 cached objects, and objects that are dear to make. The figures are `bench/bench objects`.
  *
  * Bounds are counts of objects where they can be. Threads stay on a CPU each: one that moves finds what it has put on
  * another CPU, where no more than one look in 100 us is taken before an object is made.
@@ -152,8 +152,8 @@ static void starve(size_t count, unsigned rounds)
 	run_sides(count, count / 2, rounds);
 	cr_assert_eq(m.why[BUFPOOL_OBJECTS_REFUSED], SIDES * (count / 2) * rounds);
 	cr_assert_eq(m.ended, m.why[BUFPOOL_OBJECTS_REFUSED]);
-	/* Not one of the two ever made one while there was one that it could see: what exists is in their hands, or where
-	 * the other one could not look. */
+	/* Neither made one while there was one that it could see: what exists is in their hands, or lies where the
+	 * other could not look. */
 	cr_assert_leq(m.made - m.ended, SIDES * (count + (count < 2 * STACK ? count : 2 * STACK)),
 		      "%u made, %u missing, %zu held", m.made, m.ended, SIDES * count);
 	end();
@@ -228,8 +228,8 @@ Test(objects_load, S14_the_pause_does_not_grow_with_the_cached_objects, .init = 
 	const int64_t few = pause_over(CACHED / 100), many = pause_over(CACHED);
 
 	cr_log_info("pause: %.1f us over %d objects, %.1f us over %d", few / 1e3, CACHED / 100, many / 1e3, CACHED);
-	cr_assert_lt(many, 8 * few + 100000, "%.1f us over %d objects, %.1f us over %d", few / 1e3, CACHED / 100, many / 1e3,
-		     CACHED);
+	cr_assert_lt(many, 8 * few + 100000, "%.1f us over %d objects, %.1f us over %d", few / 1e3, CACHED / 100,
+		     many / 1e3, CACHED);
 }
 
 /* However long each end takes: one call sees a few of them. */
