@@ -20,7 +20,7 @@
 
 #include "steps.h"
 
-enum { STACK = 256 << 10, USED = 16 << 10, WIPED = 1 << 10, WIPED_DEEP = 4 << 10 };
+enum { STACK = 256 << 10, USED = 32 << 10, WIPED = 4 << 10, WIPED_DEEP = 8 << 10 /* rows of 2 KiB lie there */ };
 
 static ucontext_t scheduler, contexts[2];
 static char stacks[2][STACK] __attribute__((aligned(64)));
