@@ -15,7 +15,9 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
+
+sys.dont_write_bytecode = True
+import tap  # noqa: E402, beside this file
 
 LIMIT_S = 20
 EPOCH_S = 0.2
@@ -415,21 +417,6 @@ TESTS = [contents_both_ways, empty_connections, half_close_by_the_client, half_c
          an_end_amid_connections]
 
 
-def main():
-    failed = 0
-    print(f"1..{len(TESTS)}")
-    for number, test in enumerate(TESTS, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__name__}")
-        except Exception:
-            failed += 1
-            print(f"not ok {number} - {test.__name__}")
-            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), end="")
-        sys.stdout.flush()
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
     PROGRAM, SANITIZED = sys.argv[1], "sanitized" in sys.argv[2:]
-    sys.exit(main())
+    sys.exit(tap.run(TESTS))

@@ -10,7 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
-import traceback
+
+sys.dont_write_bytecode = True
+import tap  # noqa: E402, beside this file
 
 CLEARING = {"explicit_bzero", "__explicit_bzero_chk", "memset_explicit"}
 
@@ -91,24 +93,10 @@ TESTS = [S2_a_wiping_release_clears, S2_each_release_clears_where_the_pool_wipes
          what_may_be_dropped_does_not_count]
 
 
-def main():
-    failed = 0
-    print(f"1..{len(TESTS)}")
-    for number, test in enumerate(TESTS, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__name__}")
-        except Exception:
-            failed += 1
-            print(f"not ok {number} - {test.__name__}")
-            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), end="")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
     if not shutil.which("objdump"):
         print("1..0 # SKIP objdump is not here")
         sys.exit(0)
     CODE = Code(subprocess.run(["objdump", "-d", "--no-show-raw-insn", sys.argv[1]], check=True, text=True,
                                stdout=subprocess.PIPE).stdout)
-    sys.exit(main())
+    sys.exit(tap.run(TESTS))
