@@ -47,7 +47,7 @@ static bool helped(void)
 {
 	static char *p[BLOCKS];
 	double end = t_now() + 10;
-	size_t peak;
+	size_t peak, now, least = (size_t)BLOCKS * BLOCK * 3 / 4;
 
 	for (int i = 0; i < BLOCKS; i++) {
 		if (!(p[i] = malloc(BLOCK)))
@@ -60,11 +60,11 @@ static bool helped(void)
 	peak = t_resident();
 	for (int i = 0; i < BLOCKS; i++)
 		free(p[i]);
-	while (t_resident() + (size_t)BLOCKS * BLOCK * 3 / 4 > peak && t_now() < end)
+	while ((now = t_resident()) + least > peak && t_now() < end)
 		usleep(10000);
-	if (t_now() >= end)
-		t_note("%zu of %zu KiB are still there", t_resident() >> 10, peak >> 10);
-	return t_now() < end;
+	if (now + least > peak)
+		t_note("%zu of %zu KiB are still there", now >> 10, peak >> 10);
+	return now + least <= peak;
 }
 
 static void in_child_of_fork(int (*what)(void))
