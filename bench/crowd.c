@@ -25,7 +25,7 @@ static size_t mixed_size(uint64_t r)
 {
 	size_t base = (size_t)16 << (r % 12);
 
-	return base + (size_t)(r >> 32) % (base + 1);
+	return base + bench_below((uint32_t)(r >> 32), base + 1);
 }
 
 static void *run(void *arg)

@@ -39,10 +39,10 @@ static long work_random(size_t count, size_t lo, size_t hi)
 {
 	for (int i = 0; i < 1000; i++) {
 		uint64_t r = bench_random(&seed);
-		size_t slot = (size_t)(r >> 32) % count;
+		size_t slot = bench_below((uint32_t)(r >> 32), count);
 
 		free(live[slot]);
-		live[slot] = malloc(lo + (size_t)(r & 0xffffffff) % (hi - lo + 1));
+		live[slot] = malloc(lo + bench_below((uint32_t)r, hi - lo + 1));
 		bench_touch(live[slot]);
 	}
 	return 1000;
