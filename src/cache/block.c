@@ -28,13 +28,10 @@ static struct bp_pool *pool_of(struct bp_pool *pool, const void *p)
 	return own != NULL ? own : pool;
 }
 
-/* Would p, a block of the default pool's, be that of n bytes as well? */
-static bool is_right_already(void *p, size_t n)
+/* Is p a block of the default pool's that is out, and not a large one? Its tag is set then. */
+static bool is_usual(unsigned *tag, void *p)
 {
-	unsigned tag;
-	return bp_range_has(p) && bp_range_starts(&tag, p) && *bp_mark_of(p) != bp_mark_value(p) &&
-	       n < atomic_load_explicit(&bp_default_pool.small, memory_order_relaxed) &&
-	       bp_class_fine(n) + 1u == tag;
+	return bp_range_has(p) && bp_range_starts(tag, p) && *bp_mark_of(p) != bp_mark_value(p) && *tag != BP_TAG_HUGE;
 }
 
 bool bp_block_is(const void *p)
@@ -123,23 +120,12 @@ static bool resize_in_place(struct bp_pool *pool, void *p, size_t now, size_t n)
 	return done;
 }
 
-void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
+/* Between two classes: to a block of the other one. */
+static void *move(struct bp_pool *pool, void *p, size_t now, size_t used, size_t n)
 {
-	if (bp_likely(is_right_already(p, n)))
-		return p;
-	if (p != NULL && !bp_block_is_out(pool, p))
-		return NULL;
-	pool = pool_of(pool, p);
-	size_t now = bp_block_capacity(p);
-	if (p != NULL && now == 0) {
-		errno = ENOMEM; /* a signal handler inside jemalloc, which alone knows how much is to be copied */
-		return NULL;
-	}
-	if (p != NULL && bp_range_has(p) && resize_in_place(pool, p, now, n))
-		return p;
 	void *fresh = bp_pool_acquire(pool, n, false);
-	if (fresh == NULL || p == NULL)
-		return fresh;
+	if (fresh == NULL)
+		return NULL;
 	used = used < now ? used : now;
 	if (bp_bump_has(p))
 		bp_bump_copy(fresh, p, used < n ? used : n);
@@ -147,6 +133,29 @@ void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
 		memcpy(fresh, p, used < n ? used : n);
 	bp_pool_release(pool, p);
 	return fresh;
+}
+
+static __attribute__((noinline)) void *resize_other(struct bp_pool *pool, void *p, size_t used, size_t n)
+{
+	if (p == NULL)
+		return bp_pool_acquire(pool, n, false);
+	if (!bp_block_is_out(pool, p))
+		return NULL;
+	pool = pool_of(pool, p);
+	size_t now = bp_block_capacity(p);
+	if (now == 0) {
+		errno = ENOMEM; /* a signal handler inside jemalloc, which alone knows how much is to be copied */
+		return NULL;
+	}
+	return bp_range_has(p) && resize_in_place(pool, p, now, n) ? p : move(pool, p, now, used, n);
+}
+
+void *bp_block_resize(struct bp_pool *pool, void *p, size_t used, size_t n)
+{
+	unsigned tag;
+	if (bp_likely(n < atomic_load_explicit(&bp_default_pool.small, memory_order_relaxed)) && bp_likely(is_usual(&tag, p)))
+		return bp_class_fine(n) + 1u == tag ? p : move(pool, p, bp_class_size(tag - 1), used, n);
+	return resize_other(pool, p, used, n);
 }
 
 /* Every class whose size is a multiple of the alignment starts its blocks aligned (slabs and large blocks begin at a
