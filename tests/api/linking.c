@@ -64,8 +64,8 @@ Test(linking, a_static_program_is_linked_by_what_pkg_config_says)
 		cr_skip_test("pkg-config is not here");
 	t_write_source(path, sizeof(path), ".c", source);
 	snprintf(command, sizeof(command), "trap 'rm -f %s.out' EXIT && words=$(PKG_CONFIG_PATH=%s pkg-config --static --cflags "
-		 "--libs bufpool) && gcc -static -I %s -o %s.out %s $words && ! readelf -l %s.out | grep INTERP && %s.out", path,
-		 T_PKG_CONFIG, T_INCLUDE, path, path, path, path);
+		 "--libs bufpool) && gcc -static -o %s.out %s $words && ! readelf -l %s.out | grep INTERP && %s.out", path,
+		 T_PKG_CONFIG, path, path, path, path);
 	t_program(&r, build, NULL, 0);
 	unlink(path);
 	cr_assert(t_exited(&r, 0), "%s: %s", command, r.text);
