@@ -5,10 +5,11 @@
  * Start happens on the first call, whoever makes it, possibly before any constructor has run. While it lasts, other
  * threads wait for it, and jemalloc calling back passes through.
  *
- * fork. jemalloc looks after itself; its own handlers run inside ours, which come after its. A child of a process with one thread has everything as it was. With more threads, the kernel copies memory while
- * they run on: a block may be seen in a stack and in the level that it moved to a moment later. Such a child starts with
- * empty caches and gives back what it inherited when it has lived for an epoch (inherit.h); until then that is counted as
- * set aside. Nothing is handed out twice, no lock of the pool is held across the fork, no thread is stopped for it.
+ * fork. jemalloc looks after itself; its own handlers run inside ours, which come after its. A child of a process with
+ * one thread has everything as it was. With more threads, the kernel copies memory while they run on: a block may be seen
+ * in a stack and in the level that it moved to a moment later. Such a child starts with empty caches and gives back what
+ * it inherited when it has lived for an epoch (inherit.h); until then that is counted as set aside. Nothing is handed out
+ * twice, no lock of the pool is held across the fork, no thread is stopped for it.
  */
 #include "cache/pool.h"
 

@@ -8,9 +8,9 @@
  * Pointers to cached blocks are kept here, never in the blocks: a write after release can't lead the pool astray.
  *
  * Invariants: a magazine is in one stack, or in the free list, or in one thread's hands; its count is 0 unless its slots
- * hold cached blocks. A stack's head is the index of
- * its top and a 32-bit tag that every change increments, so that a thread which slept through pop, push, pop of the same
- * magazine (ABA) fails its exchange; for the tag to wrap under it, 2^32 changes would have to pass.
+ * hold cached blocks. A stack's head is the index of its top and a 32-bit tag that every change increments, so that a
+ * thread which slept through pop, push, pop of the same magazine (ABA) fails its exchange; for the tag to wrap under it,
+ * 2^32 changes would have to pass.
  *
  * Nothing here waits. Magazines are never unmapped, so reading `next` of a magazine that somebody else just took is
  * harmless (the exchange then fails).

@@ -84,6 +84,37 @@ Test(giveback, of_a_prefilled_class_goes_what_may)
 	u_assert_balance(0);
 }
 
+static void take_back_at_a_boundary(struct bp_pool *pool, void *const *some, size_t count, enum bp_why why)
+{
+	(void)why;
+	cr_assert(bp_level_is_empty(bp_pool_queue(pool, bp_pool_epoch(pool))), "the boundary waits");
+	atomic_fetch_add(&pool->epoch, 1);
+	cr_assert(bp_backend_give_back(some, count, u_class(64), &pool->heap));
+}
+
+/* While a magazine is in the hands of who gives it back its queue is empty, so that the epoch may end there: that queue is the
+ * shared level then. */
+Test(giveback, what_is_left_of_a_magazine_is_queued_where_the_queue_is_now)
+{
+	enum { SMALL = 64, COUNT = 200 };
+	static const struct bp_bare at_a_boundary = { .drop = take_back_at_a_boundary };
+	u_start(NULL);
+	u_acquire(blocks, COUNT, SMALL);
+	struct bp_account before = u_account(SMALL);
+	uint32_t epoch = bp_pool_epoch(U_POOL);
+	queue(bp_pool_queue(U_POOL, epoch), blocks, COUNT, SMALL);
+	cr_assert_eq(atomic_load(&bp_pool_queue(U_POOL, epoch)->magazines), 1);
+	U_POOL->bare = &at_a_boundary;
+	cr_assert(bp_giveback_step(U_POOL));
+	U_POOL->bare = NULL;
+	cr_assert_eq(bp_pool_epoch(U_POOL), epoch + 1);
+	struct bp_account a = u_account(SMALL);
+	cr_assert_eq(a.dropped_epoch, BP_GIVEBACK_BLOCKS);
+	cr_assert_eq(a.queued, COUNT - BP_GIVEBACK_BLOCKS, "%zu are queued", (size_t)a.queued);
+	cr_assert_eq(a.cached + a.victim, before.cached + before.victim);
+	u_assert_balance(0);
+}
+
 Test(giveback, what_is_given_back_is_with_the_kernel)
 {
 	u_start(NULL);
