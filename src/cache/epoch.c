@@ -51,8 +51,8 @@ static void shrink_room(struct bp_pool *pool, struct bp_cpu *c, int cpu, unsigne
 		;
 }
 
-/* false: this thread is no longer on that CPU. */
-static bool retire_class(struct bp_pool *pool, int cpu, unsigned class, struct bp_level *to)
+/* false: this thread is no longer on that CPU. Not inline: only here is that much of its stack needed. */
+static __attribute__((noinline)) bool retire_class(struct bp_pool *pool, int cpu, unsigned class, struct bp_level *to)
 {
 	void *blocks[BP_MAGAZINE_SLOTS];
 	while (bp_percpu_count(pool->slabs, cpu, class) > 0) {

@@ -68,10 +68,7 @@ size_t bp_pool_put_blocks(struct bp_pool *pool, struct bp_level *l, unsigned cla
 			bp_giveback_at_once(pool, class, blocks, count);
 			return count * bp_class_size(class);
 		}
-		__builtin_memcpy(bp_magazine_slots(magazine), blocks, n * sizeof(*blocks));
-		bp_magazine_set_count(magazine, (uint32_t)n);
-		if (bp_policy_sorts(class))
-			bp_magazine_sort(magazine);
+		bp_magazine_fill(magazine, blocks, (uint32_t)n, bp_policy_sorts(class));
 		bp_pool_put(pool, l, class, magazine);
 		blocks += n;
 		count -= n;
@@ -121,29 +118,22 @@ static struct bp_level *level_for(struct bp_pool *pool, uint64_t bytes)
 	return cached + bytes <= bp_account_budget(pool) ? shared : &pool->over;
 }
 
-/* Half a stack and p leave as a magazine. */
-static void flush(struct bp_pool *pool, int cpu, unsigned class, void *p)
+/* Half a stack and p leave as a magazine; inside jemalloc p alone, for without memory for one it is lost there. Not inline:
+ * only here is that much of the thread's stack needed. */
+static __attribute__((noinline)) void flush(struct bp_pool *pool, int cpu, unsigned class, void *p)
 {
-	uint32_t magazine = bp_magazine_new();
+	void *blocks[BP_MAGAZINE_SLOTS];
 	size_t n = 0;
-	add(&pool->counts[class].released, 1);
-	if (magazine == 0) {
-		bp_giveback_at_once(pool, class, &p, 1);
-		return;
-	}
-	void **slots = bp_magazine_slots(magazine);
-	if (cpu >= 0) {
+	if (cpu >= 0 && !bp_backend_busy()) {
 		_Atomic uint16_t *room = &bp_slab_of(pool->slabs, cpu)->cpu.classes[class].capacity;
 		unsigned capacity = atomic_load_explicit(room, memory_order_relaxed);
-		n = bp_percpu_pop_batch(slots, bp_policy_flush(class, capacity), pool->slabs, cpu, class);
+		n = bp_percpu_pop_batch(blocks, bp_policy_flush(class, capacity), pool->slabs, cpu, class);
 		add(&pool->counts[class].cpu_out, n);
-		bp_row_turn_round(slots, n); /* the last in are the first out again, from magazines as from stacks */
+		bp_row_turn_round(blocks, n); /* the last in are the first out again, from magazines as from stacks */
 	}
-	slots[n++] = p;
-	bp_magazine_set_count(magazine, (uint32_t)n);
-	if (bp_policy_sorts(class))
-		bp_magazine_sort(magazine);
-	bp_pool_put(pool, level_for(pool, n * bp_class_size(class)), class, magazine);
+	add(&pool->counts[class].released, 1);
+	blocks[n++] = p;
+	bp_pool_put_blocks(pool, level_for(pool, n * bp_class_size(class)), class, blocks, n);
 }
 
 static void release_large(struct bp_pool *pool, void *p)

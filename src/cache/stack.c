@@ -174,13 +174,11 @@ static void insert(void **slots, uint32_t n, ptrdiff_t moves)
 
 /* Divides what lies between the least and the most into equal parts and puts the blocks in the order of those: one step of
  * a bucket sort, which leaves little to insertion. */
-static void spread(void **slots, uint32_t n)
+static void spread(void **slots, void *const *from, uint32_t n)
 {
-	void *from[BP_MAGAZINE_SLOTS];
 	uint16_t place[BP_MAGAZINE_SLOTS + 1] = { 0 };
 	uintptr_t least = UINTPTR_MAX, most = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		from[i] = slots[i];
 		least = (uintptr_t)from[i] < least ? (uintptr_t)from[i] : least;
 		most = (uintptr_t)from[i] > most ? (uintptr_t)from[i] : most;
 	}
@@ -194,18 +192,26 @@ static void spread(void **slots, uint32_t n)
 		slots[place[(most - (uintptr_t)from[i]) >> shift]++] = from[i];
 }
 
+static bool are_neighbours(void *const *blocks, uint32_t n)
+{
+	uint32_t far = 0;
+	for (uint32_t i = 1; i < n; i++)
+		far += (uintptr_t)blocks[i - 1] - (uintptr_t)blocks[i] + BP_ROW_NEAR > 2 * (uintptr_t)BP_ROW_NEAR;
+	return far <= n / BP_ROW_FAR;
+}
+
 /* A row of neighbours is as good in any order. In any other one blocks near each other are brought together first. That leaves
  * little to insertion, unless one block lies so far away that all others share a bucket; then it is given up. */
-void bp_magazine_sort(uint32_t m)
+void bp_magazine_fill(uint32_t m, void *const *blocks, uint32_t n, bool sorted)
 {
 	void **slots = rows[m];
-	uint32_t n = links[m].count, far = 0;
-	for (uint32_t i = 1; i < n; i++)
-		far += (uintptr_t)slots[i - 1] - (uintptr_t)slots[i] + BP_ROW_NEAR > 2 * (uintptr_t)BP_ROW_NEAR;
-	if (far <= n / BP_ROW_FAR)
-		return;
-	spread(slots, n);
-	insert(slots, n, 8 * (ptrdiff_t)n);
+	if (!sorted || are_neighbours(blocks, n)) {
+		__builtin_memcpy(slots, blocks, n * sizeof(*slots));
+	} else {
+		spread(slots, blocks, n);
+		insert(slots, n, 8 * (ptrdiff_t)n);
+	}
+	links[m].count = n;
 }
 
 void bp_row_turn_round(void **slots, size_t n)

@@ -49,11 +49,11 @@ void **bp_magazine_slots(uint32_t m);
 uint32_t bp_magazine_count(uint32_t m);
 void bp_magazine_set_count(uint32_t m, uint32_t count);
 
-/* Puts the slots in descending order, so that the last, which is taken first, is the lowest. A row of neighbours stays as it
- * is: at most one pair in BP_ROW_FAR lies more than BP_ROW_NEAR bytes apart. O(n): where a whole order would take more, near
- * blocks only end near each other. */
+/* Puts n blocks into an empty one. sorted: in descending order, so that the last, which is taken first, is the lowest. A row of
+ * neighbours stays as it is: at most one pair in BP_ROW_FAR lies more than BP_ROW_NEAR bytes apart. O(n): where a whole order
+ * would take more, near blocks only end near each other. */
 enum { BP_ROW_NEAR = 1024, BP_ROW_FAR = 16 };
-void bp_magazine_sort(uint32_t m);
+void bp_magazine_fill(uint32_t m, void *const *blocks, uint32_t n, bool sorted);
 /* The first becomes the last. */
 void bp_row_turn_round(void **slots, size_t n);
 

@@ -190,9 +190,7 @@ static uint32_t pairs_up(void *const *row, uint32_t n)
 static void sort(void **out, void *const *in, uint32_t n)
 {
 	uint32_t m = bp_magazine_new();
-	memcpy(bp_magazine_slots(m), in, n * sizeof(*in));
-	bp_magazine_set_count(m, n);
-	bp_magazine_sort(m);
+	bp_magazine_fill(m, in, n, true);
 	memcpy(out, bp_magazine_slots(m), n * sizeof(*in));
 	cr_assert_eq(bp_magazine_count(m), n);
 	uint64_t seen = 0;
