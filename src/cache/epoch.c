@@ -60,6 +60,7 @@ static __attribute__((noinline)) bool retire_class(struct bp_pool *pool, int cpu
 		if (n == 0)
 			return false;
 		atomic_fetch_add_explicit(&pool->counts[class].cpu_out, n, memory_order_relaxed);
+		bp_row_turn_round(blocks, n); /* as in flush (release.c) */
 		bp_pool_put_blocks(pool, to, class, blocks, n);
 	}
 	return true;

@@ -105,6 +105,7 @@ static size_t prefill(struct bp_pool *pool, unsigned class, size_t count)
 		created(pool, class, n);
 		for (size_t i = 0; i < n; i++)
 			bp_watch_mark(blocks[i], class);
+		bp_row_turn_round(blocks, n); /* see distribute */
 		bp_pool_put_blocks(pool, bp_pool_shared(pool, bp_pool_epoch(pool)), class, blocks, n);
 		done += n;
 	}

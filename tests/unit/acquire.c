@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cache/epoch.h"
+#include "cache/fill.h"
 #include "cache/misuse.h"
 #include "cache/options.h"
 #include "cache/policy.h"
@@ -222,6 +223,22 @@ Test(acquire, fills_of_every_class_stay_within_their_buffer)
 		bp_epoch_trim(U_POOL, 0);
 	}
 	u_assert_balance(0);
+}
+
+/* What a program builds in one go lies in the order in which it will walk it. */
+Test(acquire, what_is_fetched_ahead_comes_in_the_order_of_its_addresses)
+{
+	enum { SMALL = 64, COUNT = 256 };
+	static void *some[COUNT];
+	unsigned up = 0;
+	u_start(NULL);
+	if (u_class(SMALL) < U_POOL->first_class)
+		cr_skip_test("small blocks pass through");
+	cr_assert_eq(bp_pool_prefill(U_POOL, u_class(SMALL), COUNT), COUNT);
+	u_acquire(some, COUNT, SMALL);
+	for (unsigned i = 1; i < COUNT; i++)
+		up += some[i] > some[i - 1];
+	cr_assert_geq(up, COUNT * 9 / 10, "%u of %u", up, COUNT);
 }
 
 Test(acquire, a_block_that_was_written_to_is_set_aside)

@@ -204,6 +204,26 @@ Test(epoch, a_cpu_retires_its_own_stacks_at_its_next_slow_path)
 	u_assert_balance(0);
 }
 
+/* Where rows are not sorted. */
+Test(epoch, what_retires_stays_in_the_order_of_its_stack)
+{
+	enum { SIZE = 1024, COUNT = 30 };
+	static void *some[COUNT];
+	unsigned found = 0;
+	u_start(NULL);
+	if (u_class(SIZE) < U_POOL->first_class)
+		cr_skip_test("small blocks pass through");
+	cr_assert_not(bp_policy_sorts(u_class(SIZE)));
+	u_acquire(some, COUNT, SIZE);
+	u_release(some, COUNT);
+	atomic_store(&U_POOL->deadline, 0);
+	bp_epoch_poll(U_POOL, u_slab(), 0);
+	for (uint32_t m; (m = bp_level_take(bp_pool_victim(U_POOL, bp_pool_epoch(U_POOL)), u_class(SIZE))) != 0;)
+		for (uint32_t i = 0; i < bp_magazine_count(m); i++)
+			found += found < COUNT && bp_magazine_slots(m)[i] == some[found];
+	cr_assert_eq(found, COUNT, "%u in order", found);
+}
+
 /* The CPU's lock stands for a thread that was moved to another CPU in the middle of it. */
 Test(epoch, a_retirement_that_was_cut_short_is_gone_on_with)
 {
