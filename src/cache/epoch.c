@@ -77,7 +77,9 @@ static void retire(struct bp_pool *pool, int cpu)
 		if (atomic_load_explicit(&c->classes[class].opened, memory_order_relaxed) == 0)
 			continue;
 		if (!retire_class(pool, cpu, class, level_after(pool, seen, epoch))) {
-			atomic_store_explicit(&c->epoch, seen, memory_order_relaxed);
+			/* Unless another one has been through since. */
+			atomic_compare_exchange_strong_explicit(&c->epoch, &epoch, seen, memory_order_relaxed,
+								memory_order_relaxed);
 			return;
 		}
 		shrink_room(pool, c, cpu, class);

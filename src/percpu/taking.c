@@ -104,9 +104,11 @@ bool bp_percpu_close(struct bp_slabs s, int cpu, unsigned class)
 	uint32_t nobody = 0;
 	if (atomic_load_explicit(&slab->cpu.classes[class].opened, memory_order_acquire) == 0)
 		return true;
+	bool alone = atomic_compare_exchange_strong_explicit(&slab->cpu.taken, &nobody, 1, memory_order_seq_cst,
+							     memory_order_relaxed);
+	/* Behind it: a taker may have read the room that there was, and is about to open with that. */
 	bp_percpu_resize(s, cpu, class, 0);
-	if (!atomic_compare_exchange_strong_explicit(&slab->cpu.taken, &nobody, 1, memory_order_seq_cst,
-						     memory_order_relaxed))
+	if (!alone)
 		return false;
 	bool stopped = may_stop(cpu) && stop(s, cpu);
 	if (stopped)

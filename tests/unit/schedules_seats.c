@@ -11,6 +11,7 @@
 
 #include "percpu/percpu.h"
 #include "percpu/seats.h"
+#include "percpu/stacks.h"
 #include "scene.h"
 #include "support.h"
 
@@ -64,12 +65,12 @@ static void check(void)
 {
 	struct bp_slab *slab = bp_slab_of(slabs, cpu);
 	struct bp_limits *limits = &slab->limits[CLASS];
-	void **slots;
+	void **slots = (void **)slab + bp_bottoms[CLASS];
 	resume(0);
 	u_check(atomic_load(&limits->floor) != 0 && atomic_load(&limits->end) != 0, "the stack is closed");
 	u_check(atomic_load(&bp_thread.rseq->here) >= 0, "the owner is away");
 	u_check(atomic_load(&slab->cpu.taken) == 0, "the taker is still at it");
-	for (uint32_t n = bp_percpu_peek(&slots, slabs, cpu, CLASS); n > 0; n--)
+	for (uint32_t n = bp_percpu_count(slabs, cpu, CLASS); n > 0; n--)
 		keep(1, slots[n - 1]);
 	for (unsigned i = 0; i < TOKENS; i++)
 		times[i] = 0;
@@ -199,3 +200,27 @@ static void explore(void (*owner)(void), void (*other)(void))
 AGAINST(take)
 AGAINST(take_twice)
 AGAINST(resize_and_take)
+
+/* ---- the end of a stack ---- */
+
+static bool closed;
+
+static void close_it(void)
+{
+	resume(1);
+	closed = bp_percpu_close(slabs, cpu, CLASS);
+}
+
+static void check_closed(void)
+{
+	struct bp_limits *limits = &bp_slab_of(slabs, cpu)->limits[CLASS];
+	u_check(!closed || atomic_load(&limits->end) <= bp_bottoms[CLASS], "what was closed is open for pushes");
+	outcomes[closed]++;
+}
+
+Test(schedules_seats, what_was_closed_no_taker_opens)
+{
+	struct u_plan plan = { .before = reset, .actor = { take, close_it }, .after = check_closed };
+	cr_assert_gt(u_explore(&plan, 0), 1);
+	cr_assert(outcomes[0] > 0 && outcomes[1] > 0, "%u failed, %u did not", outcomes[0], outcomes[1]);
+}
