@@ -122,6 +122,8 @@ static void keep_rest(struct bp_pool *pool, struct bp_level *from, int cpu, unsi
 	uint32_t n = bp_magazine_count(magazine);
 	void **slots = bp_magazine_slots(magazine);
 	size_t put = 0;
+	/* First: what is on a stack, and may be somebody's next, must not be found in a magazine by the child of a fork. */
+	bp_magazine_set_count(magazine, 0);
 	if (cpu >= 0)
 		put = bp_percpu_push_batch(pool->slabs, cpu, class, slots, n);
 	add(&pool->counts[class].cpu_in, put);

@@ -92,9 +92,10 @@ static void empty_level(struct bp_level *l, unsigned class, void (*each)(void *c
 {
 	uint32_t magazine;
 	while ((magazine = bp_level_take(l, class)) != 0) {
-		for (uint32_t n = bp_magazine_count(magazine); n > 0; n--)
+		uint32_t n = bp_magazine_count(magazine);
+		bp_magazine_set_count(magazine, 0); /* first: see inherit.h */
+		for (; n > 0; n--)
 			each(ctx, bp_magazine_slots(magazine)[n - 1]);
-		bp_magazine_set_count(magazine, 0);
 		bp_magazine_free(magazine);
 	}
 }
@@ -106,9 +107,8 @@ void bp_bare_empty(struct bp_pool *pool, unsigned class, bool in_hands, void (*e
 		close_stacks(pool, class);
 	atomic_thread_fence(memory_order_acquire); /* pairs with the commits of pushes: what they count is there */
 	for (unsigned cpu = 0; cpu < pool->slabs.cpus; cpu++) {
-		for (uint32_t n = bp_percpu_peek(&slots, pool->slabs, (int)cpu, class); n > 0; n--)
+		for (uint32_t n = bp_percpu_forget(&slots, pool->slabs, (int)cpu, class, UINT32_MAX); n > 0; n--)
 			each(ctx, slots[n - 1]);
-		bp_percpu_forget(pool->slabs, (int)cpu, class);
 	}
 	for (unsigned i = 0; i < LEVELS; i++)
 		empty_level(level_of(pool, i), class, each, ctx);

@@ -116,11 +116,11 @@ static bool free_deferred(struct bp_pool *pool)
 	if (magazine == 0)
 		return false;
 	void *p = bp_magazine_slots(magazine)[0];
+	bp_magazine_free(magazine); /* first, as above */
 	if (!bp_range_has(p))
 		bp_pass_free(p);
 	else
 		bp_giveback_large(pool, p);
-	bp_magazine_free(magazine);
 	return true;
 }
 

@@ -27,11 +27,13 @@ static void count_as_gone(struct bp_pool *pool, struct bp_slabs old, int cpu, un
 /* No new slabs, or too many old ones: these are used on, and what they hold is lost. */
 static void forget_slabs(struct bp_pool *pool)
 {
+	void **slots;
 	bp_percpu_child(pool->slabs);
 	for (unsigned cpu = 0; cpu < pool->slabs.cpus; cpu++)
-		for (unsigned class = 0; class < pool->classes; class++)
-			atomic_fetch_add_explicit(&pool->counts[class].cpu_out,
-						  bp_percpu_forget(pool->slabs, (int)cpu, class), memory_order_relaxed);
+		for (unsigned class = 0; class < pool->classes; class++) {
+			uint32_t n = bp_percpu_forget(&slots, pool->slabs, (int)cpu, class, UINT32_MAX);
+			atomic_fetch_add_explicit(&pool->counts[class].cpu_out, n, memory_order_relaxed);
+		}
 }
 
 void bp_inherit(struct bp_pool *pool)
@@ -94,13 +96,20 @@ static void give_back(void *p)
 	atomic_fetch_add_explicit(&pool->purge_debt, bp_class_size(tag - 1), memory_order_relaxed);
 }
 
+/* Both steps take the blocks out first: what has gone to jemalloc must not be found there by another fork's child. */
+
+/* Some of one stack, or where a CPU's are all empty, their memory. */
 static void step_slab(struct bp_pool *pool, struct bp_inherited *h)
 {
 	struct bp_slabs old = h->slabs[h->slab_count - 1];
 	void **slots;
-	for (unsigned class = 0; class < pool->classes; class++)
-		for (uint32_t n = bp_percpu_peek(&slots, old, (int)h->cpu, class); n > 0; n--)
-			give_back(slots[n - 1]);
+	for (unsigned class = 0; pool->bare == NULL && class < pool->classes; class++) {
+		uint32_t n = bp_percpu_forget(&slots, old, (int)h->cpu, class, BP_GIVEBACK_BLOCKS);
+		for (uint32_t i = 0; i < n; i++)
+			give_back(slots[i]);
+		if (n > 0)
+			return;
+	}
 	bp_os_purge(bp_slab_of(old, (int)h->cpu), BP_SLAB_BYTES);
 	if (++h->cpu == old.cpus) {
 		h->cpu = 0;

@@ -9,6 +9,8 @@
  * Why it is safe to give a block back that is found in a copy
  *   - It bears its mark. Whoever took it out had cleared that before the program saw the block; where the program may rely
  *     on what another thread did (it holds a lock that was released after), that was copied as well.
+ *   - Nor has the child's program released it, which would mark it again: whatever the program may have has left its stack
+ *     or magazine, whose count no longer has it, before others could come by it.
  *   - It is given back once: the mark is cleared with it, and the second place where it is seen finds none.
  *   - It was not given back before: jemalloc's mutexes are taken before the copy begins, and a block leaves its stack or
  *     magazine, whose count no longer has it, before it goes there.
@@ -27,7 +29,7 @@ bool bp_inherit_is_left(struct bp_pool *pool);
 /* And is it time? */
 bool bp_inherit_is_due(struct bp_pool *pool);
 
-/* Gives back what one stack or a few magazines hold. false: nothing is left. */
+/* Gives back some blocks of a stack or a magazine. false: nothing is left. */
 bool bp_inherit_step(struct bp_pool *pool);
 
 #endif

@@ -244,17 +244,12 @@ void bp_percpu_reset(struct bp_slabs s, bool purge)
 	}
 }
 
-uint32_t bp_percpu_peek(void ***slots, struct bp_slabs s, int cpu, unsigned class)
+uint32_t bp_percpu_forget(void ***slots, struct bp_slabs s, int cpu, unsigned class, uint32_t most)
 {
-	*slots = (void **)bp_slab_of(s, cpu) + bp_bottoms[class];
-	return bp_percpu_count(s, cpu, class);
-}
-
-uint32_t bp_percpu_forget(struct bp_slabs s, int cpu, unsigned class)
-{
-	uint32_t count = bp_percpu_count(s, cpu, class);
+	uint32_t count = bp_percpu_count(s, cpu, class), n = count < most ? count : most;
 	uint64_t word = word_of(s, cpu, class);
-	if (count > 0)
-		atomic_store_explicit(&bp_slab_of(s, cpu)->words[class], word - count, memory_order_relaxed);
-	return count;
+	*slots = (void **)bp_slab_of(s, cpu) + bp_bottoms[class] + (count - n);
+	if (n > 0)
+		atomic_store_explicit(&bp_slab_of(s, cpu)->words[class], word - n, memory_order_relaxed);
+	return n;
 }

@@ -200,9 +200,8 @@ void bp_percpu_reset(struct bp_slabs s, bool purge);
 void bp_percpu_child(struct bp_slabs s);
 /* Once for all pools: the seats of threads that do not exist here are free. */
 void bp_percpu_child_threads(void);
-/* There, too: the slots of a stack that nobody works on any more; how many. */
-uint32_t bp_percpu_peek(void ***slots, struct bp_slabs s, int cpu, unsigned class);
-/* There, too: empties a stack without looking at its blocks. How many there were. */
-uint32_t bp_percpu_forget(struct bp_slabs s, int cpu, unsigned class);
+/* Of a stack that nobody works on any more: takes away the uppermost, `most` at the most. How many, and the slots in which they
+ * still lie. */
+uint32_t bp_percpu_forget(void ***slots, struct bp_slabs s, int cpu, unsigned class, uint32_t most);
 
 #endif

@@ -159,14 +159,20 @@ Test(percpu_taking, a_cpu_that_was_being_prepared_is_ready_in_the_child)
 	}
 }
 
-Test(percpu_taking, forgetting_empties_and_counts)
+Test(percpu_taking, forgetting_takes_the_uppermost_and_counts)
 {
+	void **slots;
 	EACH_MODE(s) {
 		fill_up(&s);
-		cr_assert_eq(bp_percpu_forget(s.slabs, s.cpu, classes[4]), 5);
+		cr_assert_eq(bp_percpu_forget(&slots, s.slabs, s.cpu, classes[4], 2), 2);
+		void *third = slots[-1], *second = slots[0], *first = slots[1];
+		cr_assert_eq(bp_percpu_count(s.slabs, s.cpu, classes[4]), 3);
+		cr_assert_eq(bp_percpu_pop(s.slabs, s.cpu, classes[4]), third);
+		cr_assert(first != second && second != third && third != first);
+		cr_assert_eq(bp_percpu_forget(&slots, s.slabs, s.cpu, classes[4], UINT32_MAX), 2);
 		cr_assert_null(bp_percpu_pop(s.slabs, s.cpu, classes[4]));
-		cr_assert_eq(bp_percpu_forget(s.slabs, s.cpu, classes[4]), 0);
-		cr_assert_eq(bp_percpu_forget(s.slabs, s.cpu, 60), 0, "never opened");
+		cr_assert_eq(bp_percpu_forget(&slots, s.slabs, s.cpu, classes[4], UINT32_MAX), 0);
+		cr_assert_eq(bp_percpu_forget(&slots, s.slabs, s.cpu, 60, UINT32_MAX), 0, "never opened");
 		cr_assert_eq(bp_percpu_count(s.slabs, s.cpu, classes[3]), 4);
 		cr_assert(bp_percpu_push(s.slabs, s.cpu, classes[4], token(1)));
 	}

@@ -145,36 +145,18 @@ Test(pool, with_a_seat_they_are_pooled)
 
 /* ---- fork ---- */
 
-/* What fails in a child says so by its status: Criterion's own means are the parent's. */
-#define SURELY(condition) \
-	do { \
-		if (!(condition)) \
-			_exit(__LINE__ % 200 + 1); \
-	} while (0)
-
 static uint64_t held;
-
-static bool balanced(void)
-{
-	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
-		struct bp_account a;
-		bp_account_class(&a, U_POOL, class);
-		if (a.created != a.in_use + a.cached + a.victim + a.queued + a.dropped_budget + a.dropped_epoch + a.set_aside)
-			return false;
-	}
-	return true;
-}
 
 static void child_with_everything(void)
 {
-	SURELY(balanced());
-	SURELY(u_account(U_SIZE).in_use == held);
-	SURELY(u_account(U_SIZE).set_aside == 0);
+	u_surely(u_balanced());
+	u_surely(u_account(U_SIZE).in_use == held);
+	u_surely(u_account(U_SIZE).set_aside == 0);
 	uint64_t created = u_account(U_SIZE).created, cached = u_account(U_SIZE).cached;
 	for (uint64_t i = 0; i < cached; i++)
-		SURELY(u_get(U_SIZE, false) != NULL);
-	SURELY(u_account(U_SIZE).created == created);
-	SURELY(balanced());
+		u_surely(u_get(U_SIZE, false) != NULL);
+	u_surely(u_account(U_SIZE).created == created);
+	u_surely(u_balanced());
 }
 
 Test(pool, a_child_of_one_thread_has_everything_as_it_was)
@@ -216,11 +198,11 @@ static void child_alone(void)
 	/* Nothing that the parent's other thread had, or that was cached, is handed out. */
 	for (size_t i = 0; i < U_COUNT(fresh); i++) {
 		fresh[i] = u_get(U_SIZE, false);
-		SURELY(fresh[i] != NULL);
+		u_surely(fresh[i] != NULL);
 		for (size_t j = 0; j < MANY; j++)
-			SURELY(fresh[i] != in_parent[j]);
+			u_surely(fresh[i] != in_parent[j]);
 		for (size_t j = 0; j < i; j++)
-			SURELY(fresh[i] != fresh[j]);
+			u_surely(fresh[i] != fresh[j]);
 	}
 	for (size_t i = 0; i < U_COUNT(fresh); i++)
 		bp_pool_release(U_POOL, fresh[i]);
@@ -228,8 +210,8 @@ static void child_alone(void)
 		bp_pool_release(U_POOL, in_parent[j]);
 	bp_epoch_advance(U_POOL);
 	bp_epoch_advance(U_POOL);
-	SURELY(u_account(U_SIZE).cached + u_account(U_SIZE).victim == 0);
-	SURELY(balanced());
+	u_surely(u_account(U_SIZE).cached + u_account(U_SIZE).victim == 0);
+	u_surely(u_balanced());
 }
 
 static void children_while_working(const char *options)
@@ -263,23 +245,23 @@ static void child_of_a_moment(void)
 {
 	static void *fresh[200];
 	uint64_t aside = u_account(U_SIZE).set_aside;
-	SURELY(u_account(U_SIZE).cached == 0);
-	SURELY(aside >= 100);
-	SURELY(balanced());
+	u_surely(u_account(U_SIZE).cached == 0);
+	u_surely(aside >= 100);
+	u_surely(u_balanced());
 	for (size_t i = 0; i < U_COUNT(fresh); i++) {
-		SURELY((fresh[i] = u_get(U_SIZE, false)) != NULL);
+		u_surely((fresh[i] = u_get(U_SIZE, false)) != NULL);
 		for (size_t j = 0; j < 100; j++)
-			SURELY(fresh[i] != blocks[j]);
+			u_surely(fresh[i] != blocks[j]);
 	}
 	bp_pool_release(U_POOL, fresh[0]);
-	SURELY(u_on_cpus(U_SIZE) == 1);
+	u_surely(u_on_cpus(U_SIZE) == 1);
 	bp_epoch_trim(U_POOL, 0);
-	SURELY(u_on_cpus(U_SIZE) == 0);
-	SURELY(!atomic_load(&U_POOL->giving));
+	u_surely(u_on_cpus(U_SIZE) == 0);
+	u_surely(!atomic_load(&U_POOL->giving));
 	/* What was cached at the fork is given back as well, each block once. */
-	SURELY(u_account(U_SIZE).set_aside == 0);
-	SURELY(u_account(U_SIZE).dropped_epoch >= aside);
-	SURELY(balanced());
+	u_surely(u_account(U_SIZE).set_aside == 0);
+	u_surely(u_account(U_SIZE).dropped_epoch >= aside);
+	u_surely(u_balanced());
 }
 
 /* The moment that is hard to meet: the child's parent had a thread that was taking this CPU's stacks and one that was
@@ -322,18 +304,18 @@ static void child_of_doubles(void)
 	bp_backend_stats(&before);
 	bp_epoch_trim(U_POOL, 0);
 	bp_backend_stats(&after);
-	SURELY(before.allocated - after.allocated == aside * bp_class_size(u_class(SMALL)));
-	SURELY(u_account(SMALL).set_aside == 0);
-	SURELY(balanced());
+	u_surely(before.allocated - after.allocated == aside * bp_class_size(u_class(SMALL)));
+	u_surely(u_account(SMALL).set_aside == 0);
+	u_surely(u_balanced());
 	for (size_t i = 0; i < U_COUNT(fresh); i++) {
-		SURELY((fresh[i] = u_get(SMALL, false)) != NULL);
-		SURELY(fresh[i] != blocks[TWICE]);
+		u_surely((fresh[i] = u_get(SMALL, false)) != NULL);
+		u_surely(fresh[i] != blocks[TWICE]);
 		for (size_t j = 0; j < i; j++)
-			SURELY(fresh[i] != fresh[j]);
+			u_surely(fresh[i] != fresh[j]);
 	}
 	bp_pool_release(U_POOL, blocks[TWICE]);
 	u_release(fresh, U_COUNT(fresh));
-	SURELY(balanced());
+	u_surely(u_balanced());
 }
 
 /* What the kernel's copy may look like: blocks that are in a stack and in a magazine, and one in a magazine that another

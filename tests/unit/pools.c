@@ -82,6 +82,17 @@ void u_assert_balance(uint64_t in_use)
 		     (long)outside, (size_t)held, (size_t)on_cpus);
 }
 
+bool u_balanced(void)
+{
+	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
+		struct bp_account a;
+		bp_account_class(&a, U_POOL, class);
+		if (a.created != a.in_use + a.cached + a.victim + a.queued + a.dropped_budget + a.dropped_epoch + a.set_aside)
+			return false;
+	}
+	return true;
+}
+
 size_t u_on_cpus(size_t n)
 {
 	return class_on_cpus(bp_class_of(n));

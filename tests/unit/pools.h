@@ -33,6 +33,8 @@ struct bp_account u_account(size_t n);
 /* Asserts what holds at rest: created = in use + cached + victim + queued + dropped + set aside for each class, and the
  * bytes outside the levels. `in_use`: bytes of pooled blocks that the test holds. */
 void u_assert_balance(uint64_t in_use);
+/* The first of these, for children. */
+bool u_balanced(void);
 
 /* Out of line: of sizes that are constants here, the compiler would look at branches that they never reach. */
 void *u_get(size_t n, bool zero);

@@ -5,6 +5,7 @@
 
 #include "cache/epoch.h"
 #include "cache/release.h"
+#include "percpu/stacks.h"
 #include "pools.h"
 #include "support.h"
 
@@ -141,6 +142,11 @@ static struct bp_slab *slab(int cpu)
 	return bp_slab_of(U_POOL->slabs, cpu);
 }
 
+static void **stack_of(int cpu)
+{
+	return (void **)slab(cpu) + bp_bottoms[class()];
+}
+
 static void *fresh(void)
 {
 	void *p = bp_pool_acquire_miss(U_POOL, class(), false);
@@ -174,18 +180,16 @@ void u_scene_start(void)
 /* What a run that was cut short has left. Which magazine and which block a step touches is part of the step. */
 static void reset(void)
 {
-	void **slots;
 	uint32_t some[MAGAZINES];
 	memcpy(U_POOL, &first_pool, sizeof(first_pool));
 	for (int cpu = 0; cpu < 2; cpu++) {
 		memcpy(slab(cpu), &first_slabs[cpu], sizeof(first_slabs[cpu]));
-		bp_percpu_peek(&slots, U_POOL->slabs, cpu, class());
-		memset(slots, 0, SLOTS * sizeof(*slots));
+		memset(stack_of(cpu), 0, SLOTS * sizeof(void *));
 	}
 	bp_magazines_child(1);
 	for (int i = 0; i < MAGAZINES; i++) {
 		some[i] = bp_magazine_new();
-		memset(bp_magazine_slots(some[i]), 0, SLOTS * sizeof(*slots));
+		memset(bp_magazine_slots(some[i]), 0, SLOTS * sizeof(void *));
 	}
 	for (int i = MAGAZINES; i-- > 0;)
 		bp_magazine_free(some[i]);
@@ -247,17 +251,37 @@ static uint64_t mix_slots(uint64_t digest, void *const *slots)
 	return digest;
 }
 
+static unsigned copies[BLOCKS_MAX];
+
+static void copied(void *const *slots, uint32_t n)
+{
+	for (uint32_t at = 0; at < n; at++)
+		for (int i = 0; i < BLOCKS_MAX; i++)
+			if (store[i] == slots[at])
+				u_check(++copies[i] == 1 && is_out[i], "block %d is in a magazine or on a stack, and %s", i,
+					is_out[i] ? "there is another" : "with jemalloc");
+}
+
+/* The child of a fork at this moment must not find a block that somebody else could have by then: he might know it by other
+ * ways, and release it in the child (cache/inherit.h). */
+static void check_copy(void)
+{
+	memset(copies, 0, sizeof(copies));
+	for (uint32_t m = 1; m <= MAGAZINES; m++)
+		copied(bp_magazine_slots(m), bp_magazine_count(m));
+	for (int cpu = 0; cpu < 2; cpu++)
+		copied(stack_of(cpu), bp_percpu_count(U_POOL->slabs, cpu, class()));
+}
+
 /* Whole rows and stacks: some slots are written before the count or the index says so. */
 uint64_t u_scene_state(void)
 {
-	void **slots;
 	uint64_t digest = decays;
+	check_copy();
 	for (uint32_t m = 1; m <= MAGAZINES; m++)
 		digest = mix_slots(u_mix(digest, bp_magazine_count(m)), bp_magazine_slots(m));
-	for (int cpu = 0; cpu < 2; cpu++) {
-		bp_percpu_peek(&slots, U_POOL->slabs, cpu, class());
-		digest = mix_slots(digest, slots);
-	}
+	for (int cpu = 0; cpu < 2; cpu++)
+		digest = mix_slots(digest, stack_of(cpu));
 	for (int i = 0; i < BLOCKS_MAX; i++)
 		digest = u_mix(u_mix(digest, *bp_mark_of(store[i])), is_out[i]);
 	for (int who = 0; who < 2; who++)

@@ -39,6 +39,7 @@ static size_t size;               /* of its variable, */
 static uint64_t before;           /* and what that was */
 static const volatile void *coming[2];
 
+static bool looking;              /* at the state, by which nothing is stepped */
 static uint64_t memory;           /* digest of the variables */
 static const uint64_t *tops[2];   /* of the stacks of those who wait, */
 static uint64_t digests[2];       /* and the digests of what is there; 0: not known yet */
@@ -71,6 +72,7 @@ void u_fail(const char *condition, const char *format, ...)
 	vsnprintf(failure, sizeof(failure), format, args);
 	va_end(args);
 	failed = condition;
+	looking = false;
 	if (running >= 0)
 		setcontext(&scheduler);
 	report();
@@ -134,10 +136,9 @@ static __attribute__((no_sanitize("address"))) uint64_t digest_of(int who)
 
 uint64_t u_state(void)
 {
-	int who = running;
-	running = -1; /* what looks at it makes no steps */
+	looking = true;
 	uint64_t digest = plan->state();
-	running = who;
+	looking = false;
 	return u_mix(u_mix(u_mix(digest, memory), digest_of(0)), digest_of(1)) | 1;
 }
 
@@ -215,7 +216,7 @@ static __attribute__((noinline)) void point(void)
 /* Nothing of the scheduler's may be in here, nor in enter: it would be part of the state. */
 void u_access(const volatile void *at, int kind, size_t bytes)
 {
-	if (running < 0)
+	if (running < 0 || looking)
 		return;
 	__builtin_unwind_init(); /* all registers that outlast a call are on the stack now */
 	coming[running] = at;

@@ -39,6 +39,13 @@ struct u_mapped {
 };
 struct u_mapped u_mapped(const void *start, size_t bytes);
 
+/* What fails in a child says so by its status: Criterion's own means are the parent's. With unistd.h. */
+#define u_surely(condition) \
+	do { \
+		if (!(condition)) \
+			_exit(__LINE__ % 200 + 1); \
+	} while (0)
+
 /* Runs it in a child. What wait says of the child; *err: the beginning of what it wrote to standard error. */
 int u_in_child(void (*run)(void), char *err, size_t size);
 /* From now on the kernel refuses that call with that error. false: it filters none. */
