@@ -136,6 +136,7 @@ uint64_t bp_account_budget(struct bp_pool *pool)
 
 void bp_account_child(struct bp_pool *pool)
 {
+	uint64_t outside = 0; /* nothing is on the CPUs */
 	atomic_store_explicit(&readers, 0, memory_order_relaxed);
 	for (unsigned class = 0; class < BP_CLASS_COUNT; class++) {
 		struct bp_counts *c = &pool->counts[class];
@@ -147,5 +148,7 @@ void bp_account_child(struct bp_pool *pool)
 		/* What other threads had in their hands counts as in use: nobody will ever release it. */
 		atomic_store_explicit(&c->from_fill, get(&c->from_fill) + in_use - (now.acquired - now.released),
 				      memory_order_relaxed);
+		outside += in_use * bp_class_size(class);
 	}
+	atomic_store_explicit(&pool->outside, (int64_t)outside, memory_order_relaxed);
 }

@@ -41,19 +41,30 @@ BP_REMOTE struct {
 	atomic_flag taken;
 	void *blocks[BP_FILL_BLOCKS];
 } bp_fill_buffers[4];
+static __thread unsigned own_buffers __attribute__((tls_model("initial-exec"))); /* bits: those that this thread works in */
 
 static int take_buffer(void)
 {
 	for (int i = 0; i < (int)(sizeof(bp_fill_buffers) / sizeof(*bp_fill_buffers)); i++)
-		if (!atomic_flag_test_and_set_explicit(&bp_fill_buffers[i].taken, memory_order_acquire))
+		if (!atomic_flag_test_and_set_explicit(&bp_fill_buffers[i].taken, memory_order_acquire)) {
+			own_buffers |= 1u << i;
 			return i;
+		}
 	return -1;
 }
 
+static void put_buffer(int i)
+{
+	own_buffers &= ~(1u << i);
+	atomic_flag_clear_explicit(&bp_fill_buffers[i].taken, memory_order_release);
+}
+
+/* A signal handler may have forked in the middle of a fill, which goes on. */
 void bp_fill_child(void)
 {
 	for (size_t i = 0; i < sizeof(bp_fill_buffers) / sizeof(*bp_fill_buffers); i++)
-		atomic_flag_clear_explicit(&bp_fill_buffers[i].taken, memory_order_relaxed);
+		if (!(own_buffers >> i & 1))
+			atomic_flag_clear_explicit(&bp_fill_buffers[i].taken, memory_order_relaxed);
 }
 
 /* The first block is the caller's, the others are cached with their marks on. A fresh slab's blocks come in ascending order.
@@ -83,7 +94,7 @@ static void *fill(struct bp_pool *pool, int cpu, unsigned class)
 	atomic_store_explicit(&c->fill, wanted, memory_order_relaxed);
 	void *p = n == 0 ? NULL : !bp_range_has(blocks[0]) ? blocks[0] : distribute(pool, cpu, class, blocks, n);
 	if (buffer >= 0)
-		atomic_flag_clear_explicit(&bp_fill_buffers[buffer].taken, memory_order_release);
+		put_buffer(buffer);
 	return p;
 }
 

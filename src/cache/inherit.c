@@ -43,8 +43,9 @@ void bp_inherit(struct bp_pool *pool)
 	h->epoch = bp_pool_epoch(pool);
 	if (pool == &bp_default_pool) { /* the magazines are everybody's */
 		h->row = 1;
-		h->rows = bp_magazines_used();
-		bp_magazines_child(h->rows);
+		/* Below a signal handler that forked, a magazine may be in use: then all stay as they are. */
+		h->rows = bp_magazines_in_hands() ? h->row : bp_magazines_used();
+		bp_magazines_child(bp_magazines_used());
 	}
 	atomic_flag_clear_explicit(&h->stepping, memory_order_relaxed);
 	atomic_store_explicit(&h->left, true, memory_order_relaxed);
@@ -80,7 +81,7 @@ static void recount(struct bp_counts *c)
 	atomic_fetch_add_explicit(&c->dropped_epoch, 1, memory_order_relaxed);
 }
 
-/* Marked blocks only: what object pools keep is the user's, and lost to the child. */
+/* Marked blocks only. */
 static void give_back(void *p)
 {
 	unsigned tag = p != NULL && bp_range_has(p) ? bp_range_start_of(p) : 0;
@@ -132,7 +133,7 @@ static bool step_row(uint32_t row)
 static void step_rows(struct bp_inherited *h)
 {
 	for (unsigned i = 0; i < ROWS_A_STEP && h->row < h->rows && !step_row(h->row); i++)
-		bp_magazine_free(h->row++);
+		bp_magazine_adopt(h->row++);
 	if (h->row >= h->rows)
 		atomic_store_explicit(&h->left, false, memory_order_relaxed);
 }

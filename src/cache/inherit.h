@@ -13,8 +13,11 @@
  *     or magazine, whose count no longer has it, before others could come by it.
  *   - It is given back once: the mark is cleared with it, and the second place where it is seen finds none.
  *   - It was not given back before: jemalloc's mutexes are taken before the copy begins, and a block leaves its stack or
- *     magazine, whose count no longer has it, before it goes there.
- * What another thread had in its hands is lost to the child.
+ *     magazine before it goes there.
+ * What another thread had in its hands is lost to the child, and so is what object pools keep, which is their users'.
+ *
+ * A signal handler may have forked above this thread's own slow path, which then goes on: with magazines in its hands that
+ * may get into the child's levels. Then those of the copy are not gone through.
  */
 #ifndef BP_CACHE_INHERIT_H
 #define BP_CACHE_INHERIT_H

@@ -75,6 +75,15 @@ static void after_fork(void)
 	bp_os_set_signals(signals_before);
 }
 
+static void forget_level(struct bp_pool *pool, struct bp_level *l)
+{
+	/* What a bare pool keeps is its user's, who may know it by other ways and release it, marked, in the child: then it must
+	 * not be found in a magazine. */
+	for (unsigned class = 0; pool->bare != NULL && class < pool->classes; class++)
+		bp_stack_forget(&l->classes[class].stack);
+	*l = (struct bp_level){ 0 };
+}
+
 /* Everything that was cached becomes "set aside"; the caches start empty. */
 static void forget_caches(struct bp_pool *pool)
 {
@@ -87,8 +96,8 @@ static void forget_caches(struct bp_pool *pool)
 		atomic_fetch_add_explicit(&pool->counts[class].from_fill, cached, memory_order_relaxed);
 	}
 	for (unsigned i = 0; i < 3; i++)
-		pool->levels[i] = (struct bp_level){ 0 };
-	pool->over = (struct bp_level){ 0 };
+		forget_level(pool, &pool->levels[i]);
+	forget_level(pool, &pool->over);
 	pool->deferred = (struct bp_stack){ 0 };
 }
 

@@ -282,6 +282,14 @@ void bp_pools_destroy(struct bp_pool *pool)
 
 /* ---- visits ---- */
 
+/* A visit that began before a fork does not count in the child, if it is this thread's, above whose signal handler that was. */
+static void leave(int id)
+{
+	uint32_t now = atomic_load(&visitors[id]);
+	while (now != 0 && !atomic_compare_exchange_weak(&visitors[id], &now, now - 1))
+		;
+}
+
 /* The first pool of a number from *id on, as a visitor; *id is then the number behind it. NULL: there are no more. */
 static struct bp_pool *next(int *id, bool bare)
 {
@@ -299,20 +307,15 @@ static struct bp_pool *next(int *id, bool bare)
 		atomic_fetch_add(&visitors[at], 1);
 		if (atomic_load(&pool->state) == BP_POOL_READY)
 			return pool;
-		atomic_fetch_sub(&visitors[at], 1);
+		leave(at);
 	}
 	return NULL;
-}
-
-static void leave(struct bp_pool *pool)
-{
-	atomic_fetch_sub(&visitors[pool->id], 1);
 }
 
 void bp_pools_visit(bp_pools_visit_fn *visit, void *ctx, bool bare)
 {
 	struct bp_pool *pool;
-	for (int id = 1; (pool = next(&id, bare)) != NULL; leave(pool))
+	for (int id = 1; (pool = next(&id, bare)) != NULL; leave(pool->id))
 		visit(pool, ctx);
 }
 
@@ -345,7 +348,7 @@ static int tick_bare(struct bp_pool *pool)
 	const struct bp_bare *bare = pool->bare;
 	uint32_t visit;
 	bool held = bare->hold(pool, &visit);
-	leave(pool);
+	leave(pool->id);
 	if (!held)
 		return -1;
 	int ms = bp_epoch_tick(pool);
@@ -362,7 +365,7 @@ int bp_pools_tick(int ms)
 			continue;
 		}
 		ms = sooner(ms, bp_epoch_tick(pool));
-		leave(pool);
+		leave(pool->id);
 	}
 	return ms;
 }

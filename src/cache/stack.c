@@ -35,6 +35,8 @@ static _Atomic uint32_t used = 1;      /* magazines ever taken; 0 is none */
 static _Atomic uint32_t committed = 0; /* below this, rows and links are there */
 static atomic_flag committing = ATOMIC_FLAG_INIT;
 static atomic_flag purging = ATOMIC_FLAG_INIT;
+/* Magazines that this thread has taken and not put anywhere yet: never fewer than it says, whatever a signal interrupts. */
+static __thread unsigned in_hands __attribute__((tls_model("initial-exec")));
 
 bool bp_magazines_start(size_t magazines)
 {
@@ -120,6 +122,7 @@ uint32_t bp_magazine_new(void)
 		atomic_fetch_sub_explicit(&free_count, 1, memory_order_relaxed);
 		return m;
 	}
+	in_hands++;
 	uint32_t next = atomic_load_explicit(&used, memory_order_relaxed);
 	do {
 		uint32_t end = atomic_load_explicit(&committed, memory_order_seq_cst);
@@ -129,8 +132,10 @@ uint32_t bp_magazine_new(void)
 			commit(end);
 		else if (next + SPARE >= end)
 			commit_ahead(end);
-		if (next >= atomic_load_explicit(&committed, memory_order_acquire))
+		if (next >= atomic_load_explicit(&committed, memory_order_acquire)) {
+			in_hands--;
 			return 0;
+		}
 	} while (!atomic_compare_exchange_weak_explicit(&used, &next, next + 1, memory_order_relaxed,
 							memory_order_relaxed));
 	return next;
@@ -236,10 +241,12 @@ void bp_stack_push(struct bp_stack *s, uint32_t m)
 		/* Pairs with the acquire in bp_stack_pop: row, count and next go with it. */
 	} while (!atomic_compare_exchange_weak_explicit(&s->head, &head, head_of(head, m), memory_order_release,
 							memory_order_relaxed));
+	in_hands--;
 }
 
 uint32_t bp_stack_pop(struct bp_stack *s)
 {
+	in_hands++;
 	uint64_t head = atomic_load_explicit(&s->head, memory_order_acquire);
 	while ((uint32_t)head != 0) {
 		uint32_t next = atomic_load_explicit(&links[(uint32_t)head].next, memory_order_relaxed);
@@ -247,6 +254,7 @@ uint32_t bp_stack_pop(struct bp_stack *s)
 							  memory_order_acquire))
 			return (uint32_t)head;
 	}
+	in_hands--;
 	return 0;
 }
 
@@ -295,6 +303,7 @@ void bp_magazines_purge(void)
 {
 	if (atomic_flag_test_and_set_explicit(&purging, memory_order_acquire))
 		return;
+	in_hands++; /* the chain */
 	uint32_t chain = take_all(&free_list), top = 0;
 	for (uint32_t m = chain; m != 0; m = atomic_load_explicit(&links[m].next, memory_order_relaxed)) {
 		bp_stack_on_chain[m / 8] |= (uint8_t)(1u << m % 8);
@@ -303,9 +312,11 @@ void bp_magazines_purge(void)
 	purge_pages(top);
 	while (chain != 0) {
 		uint32_t next = atomic_load_explicit(&links[chain].next, memory_order_relaxed);
+		in_hands++;
 		bp_stack_push(&free_list, chain);
 		chain = next;
 	}
+	in_hands--;
 	atomic_flag_clear_explicit(&purging, memory_order_release);
 }
 
@@ -322,6 +333,27 @@ void bp_magazines_child(uint32_t first)
 	atomic_flag_clear_explicit(&committing, memory_order_relaxed);
 	atomic_flag_clear_explicit(&purging, memory_order_relaxed);
 	__builtin_memset(bp_stack_on_chain, 0, atomic_load_explicit(&committed, memory_order_relaxed) / 8);
+}
+
+/* A copy that was made in the middle of something may have no end: it is given one. */
+void bp_stack_forget(struct bp_stack *s)
+{
+	uint32_t m = (uint32_t)atomic_load_explicit(&s->head, memory_order_relaxed);
+	for (uint32_t left = bp_magazines_used(); m != 0 && left > 0; left--) {
+		links[m].count = 0;
+		m = atomic_load_explicit(&links[m].next, memory_order_relaxed);
+	}
+}
+
+void bp_magazine_adopt(uint32_t m)
+{
+	in_hands++;
+	bp_magazine_free(m);
+}
+
+bool bp_magazines_in_hands(void)
+{
+	return in_hands != 0;
 }
 
 size_t bp_magazines_bytes(void)

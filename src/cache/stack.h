@@ -68,6 +68,12 @@ void bp_magazines_purge(void);
 uint32_t bp_magazines_used(void);
 /* In the child of a fork whose parent had more threads: none is free, and those from `first` on have never been taken. */
 void bp_magazines_child(uint32_t first);
+/* There, too: those on the stack are as if they held nothing. */
+void bp_stack_forget(struct bp_stack *s);
+/* There, too: one below `first` is known to be nobody's, and free from now on. */
+void bp_magazine_adopt(uint32_t m);
+/* Has this thread some in its hands, below the signal handler that asks? */
+bool bp_magazines_in_hands(void);
 /* Bytes of memory that the table may hold: for statistics and tests. */
 size_t bp_magazines_bytes(void);
 uint32_t bp_magazines_free(void);

@@ -169,7 +169,29 @@ Test(inherit, what_goes_has_left_before)
 	cr_assert_eq(found, 0);
 }
 
-/* ---- objects ---- */
+/* The bytes outside decide on the budget; what was on the parent's CPUs is not the child's. */
+static void count_what_is_outside(void)
+{
+	uint64_t held = 0;
+	for (unsigned c = 0; c < BP_CLASS_COUNT; c++) {
+		struct bp_account a;
+		bp_account_class(&a, U_POOL, c);
+		held += a.in_use * bp_class_size(c);
+	}
+	u_surely(held == 100 * bp_class_size(class()));
+	u_surely(atomic_load(&U_POOL->outside) == (int64_t)held);
+}
+
+Test(inherit, what_is_outside_is_what_is_in_use)
+{
+	start();
+	u_acquire(blocks, MANY, SMALL);
+	u_release(blocks + 100, MANY - 100);
+	cr_assert_gt(u_on_cpus(SMALL), 0);
+	in_threaded_child(count_what_is_outside);
+}
+
+/* ---- what the program may release in the child ---- */
 
 static struct bufpool_objects *o;
 static size_t made;
@@ -203,6 +225,23 @@ static void cache_objects(void)
 	cr_assert_gt(atomic_load(&bp_pool_shared(engine, bp_pool_epoch(engine))->magazines), 1);
 }
 
+static void release_all_that_were_made(void)
+{
+	u_release(blocks, MANY);
+	while (bp_inherit_step(engine))
+		;
+	bp_epoch_trim(U_POOL, 0);
+	u_surely(given >= MANY);
+	u_surely(found == 0);
+}
+
+/* Objects that are blocks, which their program knows and releases though their pool is lost to the child. */
+Test(inherit, what_object_pools_keep_is_left_alone)
+{
+	cache_objects();
+	in_threaded_child(release_all_that_were_made);
+}
+
 /* Its memory may be anybody's from its end on. */
 Test(inherit, what_ends_has_left_before)
 {
@@ -210,4 +249,90 @@ Test(inherit, what_ends_has_left_before)
 	bufpool_objects_destroy(o);
 	cr_assert_eq(given, MANY);
 	cr_assert_eq(found, 0);
+}
+
+/* ---- forks from a signal handler, above this thread's own slow path, which goes on in the child ---- */
+
+static uint32_t in_hand;
+
+static void go_on_with_a_magazine(void)
+{
+	for (size_t i = 0; i < 10; i++)
+		*bp_mark_of(blocks[i]) = bp_mark_value(blocks[i]);
+	bp_magazine_fill(in_hand, blocks, 10, false);
+	bp_pool_put(U_POOL, shared(), class(), in_hand);
+	while (bp_inherit_step(U_POOL))
+		;
+	u_surely(bp_pool_take(U_POOL, shared(), class()) == in_hand);
+	u_surely(bp_magazine_count(in_hand) == 10);
+	for (int i = 0; i < 1000; i++)
+		u_surely(bp_magazine_new() != in_hand);
+}
+
+Test(inherit, a_magazine_in_this_threads_hands_stays_there)
+{
+	start();
+	u_acquire(blocks, MANY, SMALL);
+	put(shared(), blocks + 10, MANY - 10);
+	in_hand = bp_magazine_new();
+	in_threaded_child(go_on_with_a_magazine);
+	bp_magazine_free(in_hand);
+	in_threaded_child(give_back_in_steps);
+}
+
+static void **outer;
+
+static void is_another(void **out)
+{
+	u_surely(out != outer);
+}
+
+static void fill_in_between(void)
+{
+	in_fill = is_another;
+	u_surely(u_get(SMALL, false) != NULL);
+	u_surely(in_fill == NULL);
+}
+
+static void fork_in_fill(void **out)
+{
+	outer = out;
+	in_threaded_child(fill_in_between);
+}
+
+Test(inherit, a_fill_goes_on_in_its_own_buffer)
+{
+	start();
+	in_fill = fork_in_fill;
+	cr_assert_not_null(u_get(SMALL, false));
+	cr_assert_null(in_fill);
+}
+
+static pid_t child = -1;
+
+static void fork_on_a_visit(struct bp_pool *pool, void *ctx)
+{
+	(void)pool, (void)ctx;
+	child = fork();
+}
+
+/* The end of a pool waits for visits: it must not for one that was begun in the parent. */
+Test(inherit, a_visit_that_goes_on_is_none_of_the_child)
+{
+	static const struct bp_pool_rules rules = { .name = "visited" };
+	struct bp_pool *pool;
+	int status = -1;
+	start();
+	cr_assert_eq(bp_pools_create(&pool, &rules), 0);
+	__libc_single_threaded = false;
+	bp_pools_visit(fork_on_a_visit, NULL, false);
+	if (child == 0) {
+		alarm(10);
+		bp_pools_destroy(pool);
+		_exit(0);
+	}
+	cr_assert_gt(child, 0);
+	waitpid(child, &status, 0);
+	cr_assert_eq(status, 0, "status %x", status);
+	bp_pools_destroy(pool);
 }
