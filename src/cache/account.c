@@ -131,7 +131,8 @@ uint64_t bp_account_budget(struct bp_pool *pool)
 		limit = bp_account_memory_limit() / 8;
 	int64_t now = atomic_load_explicit(&pool->peak, memory_order_relaxed);
 	int64_t last = atomic_load_explicit(&pool->last_peak, memory_order_relaxed);
-	return bp_policy_budget(limit, at_least_0(now > last ? now : last), bp_percpu_processors(pool->slabs)) + get(&pool->prefilled_bytes);
+	uint64_t peak = at_least_0(now > last ? now : last);
+	return bp_policy_budget(limit, peak, bp_percpu_processors(pool->slabs)) + get(&pool->prefilled_bytes);
 }
 
 void bp_account_child(struct bp_pool *pool)

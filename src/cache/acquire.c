@@ -177,8 +177,8 @@ static void share_loot(void *ctx, unsigned class, void **blocks, size_t count)
 static void *steal(struct bp_pool *pool, int cpu, unsigned class)
 {
 	uint64_t now = bp_os_now_ns(), last = atomic_load_explicit(&pool->last_steal, memory_order_relaxed);
-	if (now - last < BP_STEAL_PAUSE_NS || !atomic_compare_exchange_strong_explicit(&pool->last_steal, &last, now, memory_order_relaxed,
-								    memory_order_relaxed))
+	if (now - last < BP_STEAL_PAUSE_NS ||
+	    !atomic_compare_exchange_strong_explicit(&pool->last_steal, &last, now, memory_order_relaxed, memory_order_relaxed))
 		return NULL;
 	for (unsigned i = 1; i < pool->slabs.cpus && i <= BP_STEAL_STEP; i++) {
 		int other = (int)(((unsigned)cpu + i) % pool->slabs.cpus);

@@ -112,7 +112,8 @@ static inline __attribute__((always_inline)) bool bp_rseq_push(char *base, unsig
 		 "add x13, x13, #1\n\t" BP_RSEQ_INJECT(4)
 		 BP_RSEQ_COMMIT("x13") BP_RSEQ_END
 		 :
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class), [limits] "i"(offsetof(struct bp_slab, limits)), [p] "r"(p)
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class),
+		   [limits] "i"(offsetof(struct bp_slab, limits)), [p] "r"(p)
 		 : BP_RSEQ_CLOBBERS
 		 : full);
 	return true;
@@ -140,8 +141,8 @@ static inline size_t bp_rseq_pop_batch(void **out, size_t max, char *base, int c
 		 "sub x13, x13, %[n]\n\t"
 		 BP_RSEQ_COMMIT("x13") BP_RSEQ_END
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class), [limits] "i"(offsetof(struct bp_slab, limits)), [out] "r"(out),
-		   [max] "r"(max), [cpu] "r"(cpu)
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class),
+		   [limits] "i"(offsetof(struct bp_slab, limits)), [out] "r"(out), [max] "r"(max), [cpu] "r"(cpu)
 		 : BP_RSEQ_CLOBBERS);
 	return n;
 }
@@ -165,8 +166,8 @@ static inline size_t bp_rseq_push_batch(char *base, int cpu, unsigned class, voi
 		 "add x13, x13, %[n]\n\t"
 		 BP_RSEQ_COMMIT("x13") BP_RSEQ_END
 		 : [n] "=&r"(n)
-		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class), [limits] "i"(offsetof(struct bp_slab, limits)), [in] "r"(in),
-		   [count] "r"(count), [cpu] "r"(cpu)
+		 : [rseq] "r"(bp_thread.rseq), [base] "r"(base), [class] "r"(class),
+		   [limits] "i"(offsetof(struct bp_slab, limits)), [in] "r"(in), [count] "r"(count), [cpu] "r"(cpu)
 		 : BP_RSEQ_CLOBBERS);
 	return n;
 }

@@ -8,11 +8,11 @@
  *
  * An entry is 32 bits for each page of the range: the low half of the slab's start address, whose lowest byte (the start
  * is page-aligned) holds the tag, class + 1. 0: no block starts in this page. BP_TAG_ASIDE: the page belongs to a pool
- * other than the default one, or to one that looks at each call; then the other bits say which pool, which class and how many
- * pages back the slab begins. Such a release costs a few loads more and the default pool's nothing. The invariant: an entry is written before the first
- * block of its page is handed out, under jemalloc's own synchronisation, and never on a hit; so a relaxed load suffices
- * for whoever holds a block of the page (the hand-over of the block orders it). Whoever holds none (misuse) may read a
- * stale or a new entry, both of which lead to a report or to the mark's check.
+ * other than the default one, or to one that looks at each call; then the other bits say which pool, which class and how
+ * many pages back the slab begins. Such a release costs a few loads more and the default pool's nothing. The invariant: an
+ * entry is written before the first block of its page is handed out, under jemalloc's own synchronisation, and never on a
+ * hit; so a relaxed load suffices for whoever holds a block of the page (the hand-over of the block orders it). Whoever
+ * holds none (misuse) may read a stale or a new entry, both of which lead to a report or to the mark's check.
  *
  * Range and table are reserved without access and committed together as the range grows, so that mlockall, core files
  * and RLIMIT_DATA see what is used and no more.
