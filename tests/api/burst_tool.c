@@ -20,7 +20,7 @@ static void *blocks[SMALL + LARGE];
 
 /* Since all blocks were released. */
 static struct {
-	size_t base, peak;
+	size_t base, peak, now; /* now: what is_over() read last, since another reading may be higher */
 	uint64_t epochs;
 	int64_t begin_ns, end_ns, two_epochs_ns;
 	int64_t kept; /* bytes in the caches two epochs later; -1: these have not ended yet */
@@ -66,15 +66,15 @@ static bool is_over(void)
 		since.kept = (int64_t)(s.cached_bytes + s.victim_bytes);
 		since.two_epochs_ns = t_ran_ns() - since.begin_ns;
 	}
-	return t_ran_ns() >= since.end_ns || (since.kept >= 0 && t_rss() <= since.base + TOLERATED);
+	since.now = t_rss();
+	return t_ran_ns() >= since.end_ns || (since.kept >= 0 && since.now <= since.base + TOLERATED);
 }
 
 static void report(void)
 {
-	const size_t now = t_rss();
 	const struct bufpool_stats s = stats();
 
-	printf("grown %zd KiB, peak %zd KiB, kept %jd KiB after %jd ms, ", (ssize_t)(now - since.base) / 1024,
+	printf("grown %zd KiB, peak %zd KiB, kept %jd KiB after %jd ms, ", (ssize_t)(since.now - since.base) / 1024,
 	       (ssize_t)(since.peak - since.base) / 1024, (intmax_t)since.kept / 1024,
 	       (intmax_t)since.two_epochs_ns / 1000000);
 	printf("cached %zu, victim %zu, queued %zu KiB, epochs %zu, balanced %d\n", (size_t)s.cached_bytes >> 10,
