@@ -23,10 +23,13 @@ bool t_balanced(void)
 {
 	struct bufpool_stats s = { .size = sizeof(s) };
 
-	if (bufpool_stats_get(&s, NULL))
-		return false;
-	if (!t_imbalance(&s) && s.in_use == s.acquired - s.released)
-		return true;
+	for (int i = 0; i < 1000; i++) {
+		if (bufpool_stats_get(&s, NULL))
+			return false;
+		if (!t_imbalance(&s) && s.in_use == s.acquired - s.released)
+			return true;
+		t_sleep_ms(1);
+	}
 	fprintf(stderr, "imbalance %" PRId64 ": from_backend %" PRIu64 ", in_use %" PRIu64 ", cached %" PRIu64
 		", victim %" PRIu64 ", queued %" PRIu64 ", set_aside %" PRIu64, t_imbalance(&s), s.from_backend,
 		s.in_use, s.cached, s.victim, s.queued, s.set_aside);

@@ -33,7 +33,8 @@ struct bufpool_class_stats t_class(size_t n);
 uint64_t t_dropped(const struct bufpool_stats *s);
 /* created - (in use + cached + victim + queued + set aside + dropped): 0 at rest. */
 int64_t t_imbalance(const struct bufpool_stats *s);
-/* The same for the process as it is, in_use == acquired - released included; also says on stderr what differs. */
+/* The same for the process as it is, in_use == acquired - released included; also says on stderr what differs. What the
+ * helper thread moves while these are read may be counted at neither end or at both, so it looks again for a second. */
 bool t_balanced(void);
 /* Lets what is queued go back: ticks until nothing is queued. False where that doesn't end. */
 bool t_settle(void);

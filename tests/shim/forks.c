@@ -42,17 +42,20 @@ static struct bufpool_stats stats(void)
 	return stats;
 }
 
-/* bufpool.h's identity: true while nobody else is inside the library. */
+/* bufpool.h's identity: true while nobody else is inside the library. A helper thread may be, for a moment. */
 static bool accounts_are_exact(void)
 {
 	struct bufpool_stats s;
 
 	if (!t_under_shim())
 		return true;
-	s = stats();
-	if (s.misuse == 0 && s.from_backend == s.in_use + s.cached + s.victim + s.queued + s.set_aside + s.dropped_cap +
-						       s.dropped_budget + s.dropped_epoch)
-		return true;
+	for (int i = 0; i < 1000; i++) {
+		s = stats();
+		if (s.misuse == 0 && s.from_backend == s.in_use + s.cached + s.victim + s.queued + s.set_aside +
+							       s.dropped_cap + s.dropped_budget + s.dropped_epoch)
+			return true;
+		usleep(1000);
+	}
 	t_note("from_backend %lu, in_use %lu, cached %lu, victim %lu, queued %lu, set_aside %lu, dropped %lu %lu %lu, misuse "
 	       "%lu", s.from_backend, s.in_use, s.cached, s.victim, s.queued, s.set_aside, s.dropped_cap, s.dropped_budget,
 	       s.dropped_epoch, s.misuse);
@@ -143,7 +146,8 @@ static int works(const struct live *live, uint64_t mark)
 	for (int i = 0; i < 100; i++)
 		free(malloc(65536));
 	before = stats();
-	if (before.from_backend - after.from_backend > before.epochs - after.epochs)
+	/* One more, should this thread be moved to another CPU: it takes blocks from there only every now and then. */
+	if (before.from_backend - after.from_backend > before.epochs - after.epochs + 1)
 		return 17;
 	return 0;
 }
