@@ -301,7 +301,7 @@ Test(acquire, a_block_of_one_class_never_arrives_in_another)
 
 /* Large blocks begin at different places of their first page unless a page is asked for: a program that does so always
  * finds its own again, also beside others that don't. */
-Test(acquire, aligned_blocks_are_pooled_like_others)
+Test(acquire, aligned_blocks_are_pooled_like_others, .init = t_hold_epochs)
 {
 	static const size_t sizes[] = { 4096, 16384, 40960, 65536 };
 	enum { HELD = 4, ROUNDS = 1000 };

@@ -190,7 +190,7 @@ Test(release, S2_wiped_bytes_are_gone_for_the_next_owner)
 	}
 }
 
-Test(release, S2_without_wiping_the_bytes_stay)
+Test(release, S2_without_wiping_the_bytes_stay, .init = t_hold_epochs)
 {
 	unsigned char *p = bufpool_acquire(4096);
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -165,6 +166,16 @@ struct bufpool_stats t_adds_up(void)
 	CHECK(s.acquired - s.released == s.in_use);
 	CHECK(s.misuse == 0 && s.set_aside == 0);
 	return s;
+}
+
+void t_stay(void)
+{
+	cpu_set_t here;
+	int cpu = sched_getcpu();
+
+	CPU_ZERO(&here);
+	CPU_SET((unsigned)cpu, &here);
+	CHECK(cpu >= 0 && sched_setaffinity(0, sizeof(here), &here) == 0);
 }
 
 size_t t_resident(void)

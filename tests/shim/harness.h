@@ -64,6 +64,8 @@ int t_child(char *text, size_t size, void (*fn)(void *arg), void *arg);
 bool t_exits_with(pid_t pid, int expected);
 /* Holds the statistics against their identity, no misuse among them; all 0 where there is no pool. */
 struct bufpool_stats t_adds_up(void);
+/* This thread stays on the CPU where it is: what it frees is what it allocates next. */
+void t_stay(void);
 size_t t_resident(void); /* bytes */
 double t_now(void);      /* seconds */
 

@@ -178,6 +178,7 @@ static void write_after_free(void *arg)
 	static char *p[60];
 
 	(void)arg;
+	t_stay();
 	for (unsigned i = 0; i < COUNT(p); i++)
 		p[i] = malloc(1000);
 	for (unsigned i = 0; i < COUNT(p); i++) {

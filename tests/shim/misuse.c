@@ -331,9 +331,12 @@ TEST(wrong_size_of_delete_is_reported_once, T_POOL)
 
 static void write_after_free(void *n)
 {
-	char *p = malloc(*(size_t *)n), *q;
-	size_t usable = malloc_usable_size(p);
+	char *p, *q;
+	size_t usable;
 
+	t_stay();
+	p = malloc(*(size_t *)n);
+	usable = malloc_usable_size(p);
 	tell(p, p);
 	free(p);
 	memset(p, 0x41, usable);
