@@ -220,6 +220,16 @@ void expect_books(const struct bufpool_copy *c, uint64_t limit)
 	cr_assert_eq(bytes == NULL, kept == 0);
 }
 
+size_t read_until(int fd, unsigned char *bytes, size_t n, size_t room)
+{
+	size_t got = 0;
+	ssize_t r = 1;
+
+	while (got < n && (r = read(fd, bytes + got, room - got)) > 0)
+		got += (size_t)r;
+	return got;
+}
+
 int step_to_the_end(struct bufpool_copy *c, uint64_t limit)
 {
 	for (;;) {
@@ -234,7 +244,7 @@ int step_to_the_end(struct bufpool_copy *c, uint64_t limit)
 		cr_assert(c->poll.fd == c->in ? c->poll.events == POLLIN :
 			  c->poll.fd == c->out && c->poll.events == POLLOUT);
 		cr_assert(fcntl(c->poll.fd, F_GETFL) & O_NONBLOCK, "EAGAIN from a descriptor that is to block");
-		while ((ready = poll(&c->poll, 1, 5000)) < 0 && errno == EINTR)
+		while ((ready = poll(&c->poll, 1, 30000)) < 0 && errno == EINTR)
 			;
 		if (ready == 0)
 			return -ETIME;

@@ -40,7 +40,10 @@ struct peer {
 void peer_fill(struct peer *p);
 void peer_drain(struct peer *p);
 
-/* Steps until the copy ends or fails, waiting where it says so; asserts what always holds. 5 s of waiting: -ETIME. */
+/* Reads until n bytes have come, which TCP may hand on in parts, or no more do; how many there were. */
+size_t read_until(int fd, unsigned char *bytes, size_t n, size_t room);
+
+/* Steps until the copy ends or fails, waiting where it says so; asserts what always holds. 30 s of waiting: -ETIME. */
 int step_to_the_end(struct bufpool_copy *c, uint64_t limit);
 void expect_books(const struct bufpool_copy *c, uint64_t limit);
 
