@@ -165,11 +165,11 @@ Test(strict, a_double_release_is_found_unless_the_block_went_back)
 	unsigned found = 0;
 	struct t_result r;
 
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < 40; i++) {
 		t_child(&r, release_twice, NULL);
 		found += t_aborted(&r) && strstr(r.text, "release") != NULL;
 	}
-	cr_assert_geq(found, 8, "%u of 20", found);
+	cr_assert_geq(found, 15, "%u of 40", found); /* three in four are; by chance alone, one run in ten million has fewer */
 }
 
 /* ---- a program that relies on nothing ---- */

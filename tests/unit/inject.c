@@ -24,7 +24,7 @@
 _Atomic uint64_t u_inject_seen[5] __attribute__((visibility("hidden")));
 uint32_t u_inject_delay[5] __attribute__((visibility("hidden")));
 
-enum { TOKENS = 48, THREADS_MAX = 4, CLASSES = 3, CAPACITY = 12, ENOUGH = 30, LONGEST_US = 15000000 };
+enum { TOKENS = 48, THREADS_MAX = 4, CLASSES = 3, CAPACITY = 12, ENOUGH = 30, TAKEN = 100, LONGEST_US = 15000000 };
 static const unsigned classes[CLASSES] = { 3, 28, 44 };
 
 static struct bp_slabs slabs;
@@ -280,12 +280,14 @@ static uint64_t aborts_before_commit(void)
 	return atomic_load(&u_inject_seen[4]) - atomic_load(&committed);
 }
 
-/* Until there have been enough restarts (the counts are only rough meanwhile), a second at least. */
-static void run(void)
+/* Until there have been enough restarts (the counts are only rough meanwhile) and takers have got so many tokens, a
+ * second at least. */
+static void run(uint64_t wanted)
 {
 	for (uint64_t start = u_now_us(), now = start; now < start + LONGEST_US; now = u_now_us()) {
 		usleep(20000);
-		if (now > start + 1000000 && aborts() > ENOUGH + 10 && aborts_before_commit() > ENOUGH + 10)
+		if (now > start + 1000000 && aborts() > ENOUGH + 10 && aborts_before_commit() > ENOUGH + 10 &&
+		    atomic_load(&taken) >= wanted)
 			break;
 	}
 	atomic_store(&stop, true);
@@ -352,7 +354,7 @@ Test(inject, timers_that_fire_into_sections_and_work_in_their_handlers)
 	start(2, true, 4000);
 	for (int i = 0; i < 2; i++)
 		timer_on(&actors[i], 50 + 20 * i);
-	run();
+	run(0);
 	join(2);
 	for (int i = 0; i < 2; i++)
 		timer_delete(actors[i].timer);
@@ -366,7 +368,7 @@ Test(inject, threads_that_are_moved_from_cpu_to_cpu)
 		cr_skip_test("one CPU");
 	start(3, false, 4000);
 	pthread_create(&mover, NULL, move_about, NULL);
-	run();
+	run(0);
 	join(3);
 	pthread_join(mover, NULL);
 	assert_nothing_lost();
@@ -377,11 +379,11 @@ Test(inject, a_taker_that_empties_the_stacks_all_the_while)
 	pthread_t taker;
 	start(2, true, 4000);
 	pthread_create(&taker, NULL, take, NULL);
-	run();
+	run(TAKEN);
 	join(2);
 	pthread_join(taker, NULL);
 	assert_nothing_lost();
-	cr_assert_gt(atomic_load(&taken), 100, "the taker got %lu tokens", (unsigned long)taken);
+	cr_assert_geq(atomic_load(&taken), TAKEN, "the taker got %lu tokens", (unsigned long)taken);
 }
 
 Test(inject, everything_at_once)
@@ -397,7 +399,7 @@ Test(inject, everything_at_once)
 	pthread_create(&mover, NULL, move_about, NULL);
 	for (int i = 0; i < 2; i++)
 		pthread_create(&takers[i], NULL, take, NULL);
-	run();
+	run(0);
 	join(4);
 	pthread_join(mover, NULL);
 	for (int i = 0; i < 2; i++)

@@ -195,7 +195,7 @@ Test(pooled, a_child_has_a_tcache_whoever_held_the_parents, .timeout = 60)
 		int status = -1;
 		pid_t child = fork();
 		if (child == 0) {
-			alarm(5);
+			alarm(30);
 			bp_backend_child();
 			_exit(give_back_four_and_take_one() != blocks_of_256[23]);
 		}

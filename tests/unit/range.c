@@ -383,7 +383,7 @@ Test(range, a_child_carves_whatever_other_threads_were_at, .timeout = 60)
 		int status = -1;
 		pid_t child = fork();
 		if (child == 0) {
-			alarm(5);
+			alarm(30);
 			bp_range_child();
 			_exit(bp_range_carve(NULL, BP_PAGE, BP_PAGE) == NULL);
 		}

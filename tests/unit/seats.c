@@ -10,6 +10,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -109,7 +110,7 @@ Test(seats, those_of_threads_that_are_gone_are_found, .timeout = 60)
 	bool sat_there[MOST] = { false };
 	unsigned different = 0, found = 0;
 	start();
-	for (unsigned i = 0; i < 20 * bp_seats.count && found < 3 * bp_seats.count; i++) {
+	for (uint64_t end = u_now_us() + 20000000; u_now_us() < end && found < 3 * bp_seats.count;) {
 		int cpu = seat_of_a_new_thread();
 		if (!bp_seat_is(cpu)) {
 			usleep(3000); /* asked too soon */
@@ -149,11 +150,16 @@ Test(seats, what_the_thread_that_is_gone_left_there_is_its_successors)
 	cr_assert_eq(p, token(3));
 }
 
+static atomic_bool there_are_some;
+
+/* 500 looks after there are some. */
 static void *look_again(void *cpu)
 {
-	for (int i = 0; i < 500 && !bp_seat_is(*(int *)cpu); i++) {
+	bool first = true;
+	for (int left = 500; left > 0 && !bp_seat_is(*(int *)cpu); first = false) {
+		left -= atomic_load(&there_are_some);
 		*(int *)cpu = bp_percpu_enter(slabs, 0);
-		if (i == 0)
+		if (first)
 			pthread_barrier_wait(&looked);
 		usleep(1000);
 	}
@@ -173,6 +179,7 @@ Test(seats, who_found_none_looks_again)
 	pthread_barrier_wait(&looked);
 	cr_assert_not(bp_seat_is(cpu));
 	get_up(sitters, n);
+	atomic_store(&there_are_some, true);
 	pthread_join(late, NULL);
 	cr_assert(bp_seat_is(cpu), "500 looks, and none was found");
 }

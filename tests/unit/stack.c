@@ -110,7 +110,7 @@ static void shrink(void)
 	bp_magazines_shrink(0);
 }
 
-Test(stack, what_is_being_got_is_not_given_back, .timeout = 10)
+Test(stack, what_is_being_got_is_not_given_back, .timeout = 60)
 {
 	cr_assert(bp_magazines_start(TABLE));
 	in_between = shrink;

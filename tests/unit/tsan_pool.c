@@ -14,7 +14,7 @@
 #include "cache/options.h"
 #include "cache/pool.h"
 
-enum { WORKERS = 3, ROUNDS = 20000, HELD = 60 };
+enum { WORKERS = 3, ROUNDS = 20000, HELD = 60, TURNS = 30 /* at least */ };
 #define POOL (&bp_default_pool)
 
 /* jemalloc is not instrumented: TSan sees its mutexes and its memset, but not the atomics by which it hands things on. Left
@@ -27,7 +27,7 @@ const char *__tsan_default_suppressions(void)
 }
 
 static const size_t sizes[] = { 64, 16384, 40000, 40960, 49152, 65536, 65536, 100000 };
-static _Atomic unsigned wrong, working;
+static _Atomic unsigned wrong, working, turns; /* turns: what disturb has done */
 
 static uint64_t next(uint64_t *state)
 {
@@ -56,7 +56,7 @@ static void *work(void *argument)
 		uint64_t *p;
 		size_t n;
 	} held[HELD] = { 0 };
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < ROUNDS || (i < 20 * ROUNDS && atomic_load(&turns) < TURNS); i++) {
 		unsigned at = (unsigned)(next(&state) % HELD);
 		if (held[at].p != NULL) {
 			check(held[at].p, held[at].n, me);
@@ -82,7 +82,7 @@ static void *disturb(void *unused)
 	struct bp_account a;
 	struct bp_account_bytes bytes;
 	(void)unused;
-	for (unsigned i = 0; atomic_load(&working) > 0; i++) {
+	for (unsigned i = 0; atomic_load(&working) > 0; i++, atomic_store(&turns, i)) {
 		if (i % 3 == 0)
 			bp_epoch_advance(POOL);
 		else if (i % 3 == 1)
