@@ -43,20 +43,26 @@ BP_REMOTE struct {
 } bp_fill_buffers[4];
 static __thread unsigned own_buffers __attribute__((tls_model("initial-exec"))); /* bits: those that this thread works in */
 
+/* The bit is there before and after the flag: whenever a signal handler forks, none is missing. */
 static int take_buffer(void)
 {
-	for (int i = 0; i < (int)(sizeof(bp_fill_buffers) / sizeof(*bp_fill_buffers)); i++)
-		if (!atomic_flag_test_and_set_explicit(&bp_fill_buffers[i].taken, memory_order_acquire)) {
-			own_buffers |= 1u << i;
+	for (int i = 0; i < (int)(sizeof(bp_fill_buffers) / sizeof(*bp_fill_buffers)); i++) {
+		if (own_buffers >> i & 1)
+			continue;
+		own_buffers |= 1u << i;
+		atomic_signal_fence(memory_order_seq_cst);
+		if (!atomic_flag_test_and_set_explicit(&bp_fill_buffers[i].taken, memory_order_acquire))
 			return i;
-		}
+		own_buffers &= ~(1u << i);
+	}
 	return -1;
 }
 
 static void put_buffer(int i)
 {
-	own_buffers &= ~(1u << i);
 	atomic_flag_clear_explicit(&bp_fill_buffers[i].taken, memory_order_release);
+	atomic_signal_fence(memory_order_seq_cst);
+	own_buffers &= ~(1u << i);
 }
 
 /* A signal handler may have forked in the middle of a fill, which goes on. */

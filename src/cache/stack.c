@@ -35,8 +35,21 @@ static _Atomic uint32_t used = 1;      /* magazines ever taken; 0 is none */
 static _Atomic uint32_t committed = 0; /* below this, rows and links are there */
 static atomic_flag committing = ATOMIC_FLAG_INIT;
 static atomic_flag purging = ATOMIC_FLAG_INIT;
-/* Magazines that this thread has taken and not put anywhere yet: never fewer than it says, whatever a signal interrupts. */
+/* Magazines that this thread has taken and not put anywhere yet; in between more, but never fewer: a signal handler that forks
+ * looks at it, before which the fences keep what the compiler would put behind. */
 static __thread unsigned in_hands __attribute__((tls_model("initial-exec")));
+
+static void takes_one(void)
+{
+	in_hands++;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+static void has_put_one(void)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	in_hands--;
+}
 
 bool bp_magazines_start(size_t magazines)
 {
@@ -122,7 +135,7 @@ uint32_t bp_magazine_new(void)
 		atomic_fetch_sub_explicit(&free_count, 1, memory_order_relaxed);
 		return m;
 	}
-	in_hands++;
+	takes_one();
 	uint32_t next = atomic_load_explicit(&used, memory_order_relaxed);
 	do {
 		uint32_t end = atomic_load_explicit(&committed, memory_order_seq_cst);
@@ -133,7 +146,7 @@ uint32_t bp_magazine_new(void)
 		else if (next + SPARE >= end)
 			commit_ahead(end);
 		if (next >= atomic_load_explicit(&committed, memory_order_acquire)) {
-			in_hands--;
+			has_put_one();
 			return 0;
 		}
 	} while (!atomic_compare_exchange_weak_explicit(&used, &next, next + 1, memory_order_relaxed,
@@ -241,12 +254,12 @@ void bp_stack_push(struct bp_stack *s, uint32_t m)
 		/* Pairs with the acquire in bp_stack_pop: row, count and next go with it. */
 	} while (!atomic_compare_exchange_weak_explicit(&s->head, &head, head_of(head, m), memory_order_release,
 							memory_order_relaxed));
-	in_hands--;
+	has_put_one();
 }
 
 uint32_t bp_stack_pop(struct bp_stack *s)
 {
-	in_hands++;
+	takes_one();
 	uint64_t head = atomic_load_explicit(&s->head, memory_order_acquire);
 	while ((uint32_t)head != 0) {
 		uint32_t next = atomic_load_explicit(&links[(uint32_t)head].next, memory_order_relaxed);
@@ -254,7 +267,7 @@ uint32_t bp_stack_pop(struct bp_stack *s)
 							  memory_order_acquire))
 			return (uint32_t)head;
 	}
-	in_hands--;
+	has_put_one();
 	return 0;
 }
 
@@ -303,7 +316,7 @@ void bp_magazines_purge(void)
 {
 	if (atomic_flag_test_and_set_explicit(&purging, memory_order_acquire))
 		return;
-	in_hands++; /* the chain */
+	takes_one(); /* the chain */
 	uint32_t chain = take_all(&free_list), top = 0;
 	for (uint32_t m = chain; m != 0; m = atomic_load_explicit(&links[m].next, memory_order_relaxed)) {
 		bp_stack_on_chain[m / 8] |= (uint8_t)(1u << m % 8);
@@ -312,11 +325,11 @@ void bp_magazines_purge(void)
 	purge_pages(top);
 	while (chain != 0) {
 		uint32_t next = atomic_load_explicit(&links[chain].next, memory_order_relaxed);
-		in_hands++;
+		takes_one();
 		bp_stack_push(&free_list, chain);
 		chain = next;
 	}
-	in_hands--;
+	has_put_one();
 	atomic_flag_clear_explicit(&purging, memory_order_release);
 }
 
@@ -347,7 +360,7 @@ void bp_stack_forget(struct bp_stack *s)
 
 void bp_magazine_adopt(uint32_t m)
 {
-	in_hands++;
+	takes_one();
 	bp_magazine_free(m);
 }
 
