@@ -23,5 +23,7 @@ void bp_pooled_child(void);
 
 void bp_large_start(unsigned arena_of_pool);
 void bp_large_decay(void);
+/* From an arena of blocks over the cap: at a limit they may have what nobody else gets. NULL: nothing. */
+void *bp_large_spare(size_t n, int flags);
 
 #endif

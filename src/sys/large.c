@@ -84,16 +84,24 @@ static void note_large(const void *p, size_t usable, size_t alignment, const str
 		bp_range_note_large(p, usable, bp_class_of(usable) + 1, heap->owner);
 }
 
-/* This CPU's arena; at a limit, another CPU's may have what this one can't get, or that of the pooled classes, which has all
- * of the range that they ever needed. */
-static void *large_of_default(size_t n, int flags)
+void *bp_large_spare(size_t n, int flags)
 {
-	void *p = je_mallocx(n, flags | MALLOCX_ARENA(is_first(n) ? pool_arena : own_arena()));
+	void *p = NULL;
 	for (unsigned i = 0; p == NULL && i < arena_count; i++) {
 		unsigned arena = atomic_load_explicit(&arenas[i], memory_order_acquire);
 		if (arena != BP_NO_ARENA)
 			p = je_mallocx(n, flags | MALLOCX_ARENA(arena));
 	}
+	return p;
+}
+
+/* This CPU's arena; at a limit, another CPU's may have what this one can't get, or that of the pooled classes, which has all
+ * of the range that they ever needed. */
+static void *large_of_default(size_t n, int flags)
+{
+	void *p = je_mallocx(n, flags | MALLOCX_ARENA(is_first(n) ? pool_arena : own_arena()));
+	if (p == NULL)
+		p = bp_large_spare(n, flags);
 	return p != NULL ? p : je_mallocx(n, flags | MALLOCX_ARENA(pool_arena));
 }
 

@@ -207,11 +207,12 @@ static size_t fill_fresh(void **out, size_t count, unsigned class, struct bp_hea
 	return got;
 }
 
-/* The range is full, or there is none: jemalloc's own arenas, except for a pool that must find all its blocks again. */
-static size_t fill_outside(void **out, unsigned class)
+/* The arena gets no more, at a limit, or because the range is full or there is none: what blocks over the cap have left, or
+ * jemalloc's own arenas. Not for a pool that must find all its blocks again. */
+static void *elsewhere(size_t size, int flags)
 {
-	out[0] = je_mallocx(bp_class_size(class), MALLOCX_TCACHE_NONE | alignment_flag(class));
-	return out[0] != NULL;
+	void *p = bp_large_spare(size, flags);
+	return p != NULL ? p : je_mallocx(size, flags);
 }
 
 /* Takes up to n off the class's count of holes; how many. */
@@ -237,7 +238,7 @@ size_t bp_backend_fill(void **out, size_t count, unsigned class, struct bp_heap 
 	if (got == 0)
 		got = fill_singly(out, wanted == 0 ? count : wanted, class, heap, wanted != 0);
 	if (got == 0 && !heap->whole)
-		got = fill_outside(out, class);
+		got = (out[0] = elsewhere(bp_class_size(class), MALLOCX_TCACHE_NONE | alignment_flag(class))) != NULL;
 	for (size_t i = 0; i < got; i++)
 		if (i == 0 || page_of(out[i]) != page_of(out[i - 1])) /* what else lies in that page is noted with it */
 			out[i] = note(out[i], class, false, heap);
@@ -253,7 +254,7 @@ void *bp_backend_one(unsigned class, bool zero, bool aligned, struct bp_heap *he
 	int flags = MALLOCX_TCACHE_NONE | alignment_flag(class) | (zero ? MALLOCX_ZERO : 0);
 	char *page = je_mallocx(size, flags | MALLOCX_ARENA(heap->arena)), *p = NULL;
 	if (page == NULL && !heap->whole)
-		page = je_mallocx(size, flags);
+		page = elsewhere(size, flags);
 	if (page != NULL)
 		p = note(page, class, aligned, heap);
 	if (zero && p != page) /* jemalloc's zeroes end where its block does */
